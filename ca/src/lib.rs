@@ -1,0 +1,1 @@
+//! Issues and revokes node certificates, publishes the CRL

@@ -1,0 +1,2 @@
+//! Issues and revokes node certificates, publishes the CRL
+fn main() {}

@@ -1,0 +1,1 @@
+//! Opens sealed cloud-init user-data

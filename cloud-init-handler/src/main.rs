@@ -1,0 +1,2 @@
+//! Opens sealed cloud-init user-data
+fn main() {}

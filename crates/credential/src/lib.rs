@@ -1,0 +1,1 @@
+//! TPM2_MakeCredential in software: the challenge side of credential activation

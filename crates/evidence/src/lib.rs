@@ -1,0 +1,1 @@
+//! Parses and verifies TPM quotes, TCG event logs and IMA measurement lists

@@ -1,0 +1,1 @@
+//! The transport between nodes and services: TLS 1.3, HTTP requests and the node's link

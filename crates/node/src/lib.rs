@@ -1,0 +1,1 @@
+//! What both agents share: the node's identity, evidence and answers

@@ -1,0 +1,1 @@
+//! X.509: EK chains, service identities, node certificates and CRLs

@@ -1,0 +1,1 @@
+//! Boot and runtime policies and the appraisal of evidence against them

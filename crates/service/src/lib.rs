@@ -1,0 +1,1 @@
+//! What every service shares: configuration, the mutual-TLS HTTP front, problem documents

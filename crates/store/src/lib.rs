@@ -1,0 +1,1 @@
+//! Persistence on sqlx: embedded SQLite or PostgreSQL

@@ -1,0 +1,1 @@
+//! Three Part Key Derivation: split, combine, derive, wrap and seal

@@ -1,0 +1,1 @@
+//! The agent of the initramfs: register, derive the key, unlock, hand over

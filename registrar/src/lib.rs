@@ -1,0 +1,1 @@
+//! Registers nodes: EK certificate, credential activation, immutable identity

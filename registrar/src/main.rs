@@ -1,0 +1,2 @@
+//! Registers nodes: EK certificate, credential activation, immutable identity
+fn main() {}

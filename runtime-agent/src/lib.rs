@@ -1,0 +1,1 @@
+//! The agent of the booted node: quotes, IMA growth, claims

@@ -1,0 +1,2 @@
+//! The agent of the booted node: quotes, IMA growth, claims
+fn main() {}

@@ -1,0 +1,1 @@
+//! bootkeep, the command line of the owner of nodes

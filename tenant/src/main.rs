@@ -1,0 +1,2 @@
+//! bootkeep, the command line of the owner of nodes
+fn main() {}

@@ -1,0 +1,1 @@
+//! Attests nodes and releases share V

@@ -1,0 +1,2 @@
+//! Attests nodes and releases share V
+fn main() {}

@@ -1,0 +1,1 @@
+//! QEMU and swtpm harness and the scenarios driven with it

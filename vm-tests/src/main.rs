@@ -1,0 +1,2 @@
+//! QEMU and swtpm harness and the scenarios driven with it
+fn main() {}
