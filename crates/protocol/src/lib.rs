@@ -1,1 +1,29 @@
-//! The messages of the wire and their limits
+//! The messages of the wire and their limits.
+//!
+//! One vocabulary for every transport: the verifier (or, relayed by it, the tenant) *asks*, the node *answers*.
+//! Nothing here opens a connection, reads a file or knows a key. Bytes travel as standard base64 in JSON.
+//!
+//! | module | messages between |
+//! |---|---|
+//! | [`registrar`] | node → registrar, and the record that verifier and tenant read |
+//! | [`link`] | verifier ↔ node, over the link the node dialled |
+//! | [`verifier`] | tenant → verifier |
+//! | [`ca`] | tenant → CA |
+//! | [`problem`] | the refusal every endpoint answers with (RFC 9457) |
+
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod ca;
+mod ids;
+pub mod limits;
+pub mod link;
+pub mod problem;
+mod qualify;
+pub mod registrar;
+pub mod verifier;
+
+pub use bytes::Bytes;
+pub use ids::{BootId, IdError, NodeId, Nonce, Phase, Role};
+pub use problem::{Problem, ProblemKind};
+pub use qualify::{link_qualifying_data, quote_qualifying_data, EXPORTER_LABEL, EXPORTER_LEN};

@@ -1,0 +1,43 @@
+//! What one message may hold. Everything from outside is bounded by one of these.
+
+/// Largest byte field of any message: an IMA list or an event log (bytes).
+pub const MAX_FIELD: usize = 8 * 1024 * 1024;
+/// Largest JSON body an endpoint reads unless it says otherwise (bytes).
+pub const MAX_BODY: usize = 64 * 1024;
+/// Largest body of an enrolment: two policies and an envelope (bytes).
+pub const MAX_ENROLMENT: usize = 24 * 1024 * 1024;
+/// Largest frame on a link (bytes): evidence with a full IMA list in base64.
+pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+/// Largest share of a measurement list one answer carries (bytes); the rest follows from the new offset.
+pub const MAX_IMA_SLICE: usize = 4 * 1024 * 1024;
+/// Largest event log a node sends (bytes).
+pub const MAX_EVENT_LOG: usize = 1024 * 1024;
+/// Largest sealed envelope (bytes).
+pub const MAX_ENVELOPE: usize = 4 * 1024 * 1024;
+/// Largest EK certificate (bytes).
+pub const MAX_CERTIFICATE: usize = 8 * 1024;
+/// Largest public area of a TPM key (bytes).
+pub const MAX_PUBLIC: usize = 1024;
+/// Longest label or detail a peer may send (characters).
+pub const MAX_TEXT: usize = 256;
+/// Steps remembered for each node; older ones are dropped.
+pub const MAX_STEPS: usize = 256;
+/// Claims one node may send in one boot.
+pub const MAX_CLAIMS: usize = 64;
+/// How long a registrar challenge may be answered (seconds).
+pub const CHALLENGE_SECONDS: u64 = 60;
+/// How long the answer to one call over the link may take (seconds). A software TPM on a slow machine needs several.
+pub const CALL_SECONDS: u64 = 60;
+/// Longest time an events request is held open (seconds).
+pub const LONG_POLL_SECONDS: u64 = 25;
+/// How long a peer may take for the TLS handshake, and to send a request (seconds).
+pub const HANDSHAKE_SECONDS: u64 = 10;
+
+/// A text from outside made safe to show: at most [`MAX_TEXT`] characters, control characters replaced by `?`.
+#[must_use]
+pub fn clean_text(text: &str) -> String {
+    text.chars()
+        .take(MAX_TEXT)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
