@@ -1,0 +1,177 @@
+//! The node's configuration file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where both agents look.
+pub const DEFAULT_PATH: &str = "/etc/bootkeep/agent.yaml";
+/// Largest configuration file that is read (bytes).
+const MAX_FILE: u64 = 64 * 1024;
+
+/// `/etc/bootkeep/agent.yaml`. Unknown keys are errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Base URLs of the registrar, `https://HOST:PORT`; tried in parallel.
+    pub registrar: Vec<String>,
+    /// Base URLs of the verifiers; tried in parallel.
+    pub verifier: Vec<String>,
+    /// PEM file with the CA of the services' certificates.
+    #[serde(default = "default_ca")]
+    pub server_ca: PathBuf,
+    /// Name of the LUKS volume to open, as in `rd.luks.name=UUID=NAME`.
+    #[serde(default = "default_volume")]
+    pub volume: String,
+    /// The TPM's device.
+    #[serde(default = "default_tpm")]
+    pub tpm: PathBuf,
+    /// How long the initramfs waits for its shares before it gives up (seconds).
+    #[serde(default = "default_deadline")]
+    pub deadline_seconds: u64,
+    /// Whether a person at the console may type the passphrase or recovery key once the initramfs has given up.
+    #[serde(default)]
+    pub passphrase: bool,
+}
+
+fn default_ca() -> PathBuf {
+    "/etc/bootkeep/ca.pem".into()
+}
+fn default_volume() -> String {
+    "cryptroot".into()
+}
+fn default_tpm() -> PathBuf {
+    "/dev/tpmrm0".into()
+}
+fn default_deadline() -> u64 {
+    600
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}; install the files that `bootkeep init` wrote under node/")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is over its limit.
+    #[error("{0} is larger than {MAX_FILE} bytes")]
+    TooLarge(PathBuf),
+    /// Not the YAML expected.
+    #[error("{path}: {source}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_yaml::Error,
+    },
+    /// A value out of its range.
+    #[error("{path}: {key}: {problem}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+impl AgentConfig {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the file and the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_yaml::from_str(&read_bounded(path)?).map_err(|source| {
+            ConfigError::Parse {
+                path: path.into(),
+                source,
+            }
+        })?;
+        config.check().map_err(|(key, problem)| ConfigError::Value {
+            path: path.into(),
+            key,
+            problem,
+        })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, urls) in [("registrar", &self.registrar), ("verifier", &self.verifier)] {
+            if urls.is_empty() || urls.len() > 8 {
+                return Err((key, "one to eight URLs are needed".into()));
+            }
+            if let Some(url) = urls.iter().find(|url| !url.starts_with("https://")) {
+                return Err((key, format!("{url:?} does not start with https://")));
+            }
+        }
+        // The name becomes a file name under /run/cryptsetup-keys.d.
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.volume.is_empty()
+            || self.volume.len() > 64
+            || self.volume.starts_with('.')
+            || !self.volume.chars().all(good)
+        {
+            return Err((
+                "volume",
+                "1 to 64 letters, digits, '-', '_' or '.', not starting with '.'".into(),
+            ));
+        }
+        if !(10..=86_400).contains(&self.deadline_seconds) {
+            return Err(("deadline_seconds", "10 to 86400 are allowed".into()));
+        }
+        Ok(())
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<String, ConfigError> {
+    let read = |source| ConfigError::Read {
+        path: path.into(),
+        source,
+    };
+    if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE {
+        return Err(ConfigError::TooLarge(path.into()));
+    }
+    std::fs::read_to_string(path).map_err(read)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<AgentConfig, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        AgentConfig::load(file.path())
+    }
+
+    #[test]
+    fn the_least_file_is_enough() {
+        let config = load("registrar: [https://r:1]\nverifier: [https://v:1]\n").unwrap();
+        assert_eq!(config.volume, "cryptroot");
+        assert!(!config.passphrase);
+        assert_eq!(config.deadline_seconds, 600);
+    }
+
+    #[test]
+    fn bad_files_are_refused_by_name() {
+        let cases = [
+            ("registrar: []\nverifier: [https://v]\n", "registrar"),
+            ("registrar: [http://r]\nverifier: [https://v]\n", "https://"),
+            ("registrar: [https://r]\n", "verifier"),
+            ("registrar: [https://r]\nverifier: [https://v]\nsesame: 1\n", "sesame"),
+            ("registrar: [https://r]\nverifier: [https://v]\nvolume: ../x\n", "volume"),
+            ("registrar: [https://r]\nverifier: [https://v]\ndeadline_seconds: 1\n", "deadline_seconds"),
+        ];
+        for (text, named) in cases {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{error} does not name {named}");
+        }
+    }
+}
