@@ -1,0 +1,76 @@
+//! The IMA measurement list: binary and ASCII form, and its replay into PCR 10.
+
+mod ascii;
+mod binary;
+mod replay;
+mod template;
+
+pub use ascii::parse_ascii;
+pub use binary::parse_binary;
+pub use replay::{boot_aggregate, Replay, ReplayError};
+pub use template::FileDigest;
+
+use sha2::{Digest, Sha256};
+
+/// Largest template data (bytes): room for an appended module signature or a kernel command line.
+const MAX_TEMPLATE_DATA: usize = 1024 * 1024;
+/// Longest template name (bytes).
+const MAX_TEMPLATE_NAME: usize = 256;
+/// Most entries one call parses; the rest is left unconsumed.
+pub const MAX_ENTRIES: usize = 100_000;
+
+/// Why a list cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("IMA entry {entry}: {problem}")]
+pub struct ImaError {
+    /// Counts from 0 in the bytes given.
+    pub entry: usize,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Always 10.
+    pub pcr: u8,
+    /// Name of the template, e.g. `ima-ng`.
+    pub template: String,
+    /// What the kernel hashed: the fields as they were measured.
+    template_data: Vec<u8>,
+    /// The kernel recorded a violation (open writers, ToMToU): all zeros in the list, all ones in the PCR.
+    pub violation: bool,
+    /// What was measured: a path or the name of a buffer. The kernel writes `_` for a space.
+    pub path: String,
+    /// Digest of the contents; `None` when the template is unknown.
+    pub digest: Option<FileDigest>,
+    /// Signature (`ima-sig`, `ima-modsig`, `ima-sigv2`), with its header byte.
+    pub signature: Vec<u8>,
+    /// Contents of a measured buffer (`ima-buf`).
+    pub buffer: Vec<u8>,
+}
+
+impl Entry {
+    fn new(template: &str, template_data: Vec<u8>, violation: bool) -> Result<Self, &'static str> {
+        let fields = template::read(template, &template_data)?;
+        Ok(Self {
+            pcr: replay::IMA_PCR,
+            template: template.to_owned(),
+            template_data,
+            violation,
+            path: fields.path,
+            digest: fields.digest,
+            signature: fields.signature,
+            buffer: fields.buffer,
+        })
+    }
+
+    /// What PCR 10 of the SHA-256 bank was extended with.
+    #[must_use]
+    pub fn extended_digest(&self) -> [u8; 32] {
+        if self.violation {
+            return [0xff; 32];
+        }
+        Sha256::digest(&self.template_data).into()
+    }
+}
