@@ -1,1 +1,28 @@
-//! QEMU and swtpm harness and the scenarios driven with it
+//! QEMU and swtpm harness, and the scenarios driven with it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`image`] | the machine's disk, kernel and initramfs, built once and kept |
+//! | [`swtpm`] | its TPM, and the TPM's manufacturer |
+//! | [`qemu`], [`serial`] | the machine, and its console |
+//! | [`guest`], [`http`] | what the guest finds at the host: metadata, commands |
+//! | [`owner`], [`services`] | the owner's command line, and the owner's services |
+//! | [`stage`] | all of it together, for one scenario |
+//! | [`scenarios`] | what is proved, one function each |
+//! | [`cache`], [`command`], [`progress`] | building once, running programs, showing what goes on |
+
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod command;
+pub mod guest;
+pub mod http;
+pub mod image;
+pub mod owner;
+pub mod progress;
+pub mod qemu;
+pub mod scenarios;
+pub mod serial;
+pub mod services;
+pub mod stage;
+pub mod swtpm;

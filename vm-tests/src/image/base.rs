@@ -1,0 +1,75 @@
+//! The Debian root file system that everything starts from: packages only, nothing of ours.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Result;
+
+use crate::{
+    cache::{Cache, Recipe},
+    command,
+};
+
+/// The release that is booted.
+const SUITE: &str = "bookworm";
+
+/// A cloud server as its owner would order it: kernel, systemd, dracut, LUKS, cloud-init, TPM libraries.
+const PACKAGES: &[&str] = &[
+    "ca-certificates",
+    "cloud-init",
+    "cryptsetup-bin",
+    "dbus",
+    "dmsetup",
+    "dracut",
+    "dracut-network",
+    "e2fsprogs",
+    "iproute2",
+    "iputils-ping",
+    "kmod",
+    "less",
+    "libpam-systemd",
+    "libtss2-esys-3.0.2-0",
+    "libtss2-mu0",
+    "libtss2-tcti-device0",
+    "libtss2-tctildr0",
+    "linux-image-cloud-amd64",
+    "netbase",
+    "procps",
+    "python3",
+    "systemd-sysv",
+    "udev",
+    "zstd",
+];
+
+/// The root file system as a tar archive.
+///
+/// # Errors
+/// When mmdebstrap fails; its log is beside the archive.
+pub fn build(cache: &Cache) -> Result<PathBuf> {
+    let debs = cache.folder("debs")?;
+    let recipe = Recipe::default().text(SUITE).text(&PACKAGES.join(","));
+    let directory = cache.once("base", &recipe, |path| mmdebstrap(path, &debs))?;
+    Ok(directory.join("base.tar"))
+}
+
+fn mmdebstrap(directory: &Path, debs: &Path) -> Result<()> {
+    let debs = debs.display();
+    let mut command = Command::new("mmdebstrap");
+    command
+        // No initramfs by the kernel package: the image makes its own once Bootkeep is in it.
+        .env("INITRD", "No")
+        .args(["--variant=minbase", "--mode=root", "--skip=download/empty,essential/unlink,cleanup/apt/cache"])
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        // Packages that were fetched once are not fetched again.
+        .arg(format!(
+            "--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives; cp -n {debs}/*.deb \"$1\"/var/cache/apt/archives/ 2>/dev/null || true"
+        ))
+        .arg(format!(
+            "--customize-hook=cp -n \"$1\"/var/cache/apt/archives/*.deb {debs}/; rm -f \"$1\"/var/cache/apt/archives/*.deb \"$1\"/var/cache/apt/*.bin"
+        ))
+        .arg(SUITE)
+        .arg(directory.join("base.tar"));
+    command::logged(&mut command, &directory.join("mmdebstrap.log"))
+}

@@ -1,0 +1,98 @@
+//! The initramfs: made by dracut in the root file system, as an administrator makes it; changed by an overlay.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::{product, Image};
+use crate::command;
+
+/// Makes it with the node's own configuration, and unpacks it for the runtime policy.
+///
+/// # Errors
+/// When dracut fails or leaves no image.
+pub fn build(image: &Image) -> Result<()> {
+    dracut(
+        &image.rootfs(),
+        "/boot/initrd.img",
+        &[],
+        &image.initrd().with_extension("log"),
+    )?;
+    let boot = image.rootfs().join("boot");
+    product::copy(&boot.join("initrd.img"), &image.initrd(), 0o644)?;
+    let version = kernel_version(&image.rootfs())?;
+    product::copy(
+        &boot.join(format!("vmlinuz-{version}")),
+        &image.kernel(),
+        0o644,
+    )?;
+    unpack(&image.initrd(), &image.initramfs())
+}
+
+/// Runs `dracut -f` in the root file system, with its mounts in a namespace of their own.
+///
+/// # Errors
+/// When dracut fails.
+pub fn dracut(root: &Path, output: &str, more: &[&str], log: &Path) -> Result<()> {
+    const SCRIPT: &str = "for m in proc sys dev; do mount --rbind /$m \"$0/$m\" || exit 1; done; exec chroot \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", SCRIPT])
+        .arg(root)
+        .args(["dracut", "--force"])
+        .args(more)
+        .args([output, &kernel_version(root)?]);
+    command::logged(&mut command, log)
+}
+
+/// The version of the one kernel that is installed.
+///
+/// # Errors
+/// When there is none.
+pub fn kernel_version(root: &Path) -> Result<String> {
+    let entry = fs::read_dir(root.join("lib/modules"))?
+        .next()
+        .context("the root file system has no kernel")??;
+    Ok(entry.file_name().to_string_lossy().into_owned())
+}
+
+fn unpack(initrd: &Path, target: &Path) -> Result<()> {
+    fs::create_dir_all(target)?;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "cd \"$1\" && gzip -dc \"$0\" | cpio -idm --quiet"])
+        .args([initrd, target]);
+    command::output(&mut command).map(drop)
+}
+
+/// Files that replace or join those of an initramfs: path inside it, content, mode.
+pub type Overlay<'a> = [(&'a str, Vec<u8>, u32)];
+
+/// The initramfs with an overlay behind it; the kernel unpacks both, the later file wins.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn overlaid(initrd: &Path, overlay: &Overlay<'_>, directory: &Path) -> Result<PathBuf> {
+    let (tree, result) = (
+        directory.join("overlay"),
+        directory.join("initrd-overlaid.img"),
+    );
+    crate::cache::remove(&tree)?;
+    for (path, content, mode) in overlay {
+        let target = tree.join(path.trim_start_matches('/'));
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&target, content)?;
+        fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(*mode))?;
+    }
+    const SCRIPT: &str = "cd \"$1\" && { cat \"$0\"; find . -mindepth 1 | sort | cpio -o -H newc --quiet -R 0:0 | gzip -1; } > \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", SCRIPT]).args([initrd, &tree, &result]);
+    command::output(&mut command)?;
+    Ok(result)
+}

@@ -1,0 +1,137 @@
+//! What Bootkeep puts on a node: the one list of files that packages, the quick start and the test image share.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{cache::Recipe, command};
+
+/// The node's programs, all under `/usr/lib/bootkeep`.
+pub const PROGRAMS: [&str; 3] = [
+    "bootkeep-initrd-agent",
+    "bootkeep-agent",
+    "bootkeep-cloud-init",
+];
+/// Their units that are enabled.
+const UNITS: [&str; 1] = ["bootkeep-agent.service"];
+
+/// Where the parts of a node come from.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// The work tree.
+    pub tree: PathBuf,
+    /// The folder of the built programs.
+    pub programs: PathBuf,
+    /// `node/` as `bootkeep init` wrote it: agent.yaml and ca.pem.
+    pub node: PathBuf,
+}
+
+impl Product {
+    /// What an image with these parts depends on.
+    ///
+    /// # Errors
+    /// When a part is missing.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let mut recipe = Recipe::default();
+        for program in PROGRAMS {
+            recipe = recipe.path(&self.programs.join(program))?;
+        }
+        for part in [
+            "dracut-module",
+            "runtime-agent/files",
+            "cloud-init-handler/files",
+        ] {
+            recipe = recipe.path(&self.tree.join(part))?;
+        }
+        recipe.path(&self.node)
+    }
+
+    /// Puts them under `root`, with the owners and modes of a package.
+    ///
+    /// # Errors
+    /// When something is missing or cannot be written.
+    pub fn install(&self, root: &Path) -> Result<()> {
+        self.install_programs(root)?;
+        self.install_configuration(root)?;
+        let module = root.join("usr/lib/dracut/modules.d/50bootkeep");
+        copy_tree(&self.tree.join("dracut-module/50bootkeep"), &module)?;
+        copy(
+            &self.tree.join("dracut-module/50-bootkeep.conf"),
+            &root.join("etc/dracut.conf.d/50-bootkeep.conf"),
+            0o644,
+        )?;
+        for files in ["runtime-agent/files", "cloud-init-handler/files"] {
+            copy_tree(&self.tree.join(files), root)?;
+        }
+        UNITS.iter().try_for_each(|unit| enable(root, unit))
+    }
+
+    fn install_programs(&self, root: &Path) -> Result<()> {
+        PROGRAMS.iter().try_for_each(|program| {
+            let target = root.join("usr/lib/bootkeep").join(program);
+            copy(&self.programs.join(program), &target, 0o755)
+        })
+    }
+
+    fn install_configuration(&self, root: &Path) -> Result<()> {
+        for name in ["agent.yaml", "ca.pem"] {
+            copy(
+                &self.node.join(name),
+                &root.join("etc/bootkeep").join(name),
+                0o644,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Enables a unit under `root`.
+///
+/// # Errors
+/// When systemctl refuses it.
+pub fn enable(root: &Path, unit: &str) -> Result<()> {
+    command::output(
+        std::process::Command::new("systemctl")
+            .arg("--root")
+            .arg(root)
+            .args(["--quiet", "enable", unit]),
+    )
+    .map(drop)
+}
+
+/// Copies one file, making the folders on the way.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+/// Copies all files of a folder over another; executable ones get mode 0755, others 0644.
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_tree(&source, &target)?;
+        } else {
+            let executable = source.metadata()?.permissions().mode() & 0o111 != 0;
+            copy(&source, &target, if executable { 0o755 } else { 0o644 })?;
+        }
+    }
+    Ok(())
+}

@@ -1,2 +1,0 @@
-//! QEMU and swtpm harness and the scenarios driven with it
-fn main() {}

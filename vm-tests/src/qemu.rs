@@ -1,0 +1,172 @@
+//! The virtual machine.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    command::Background,
+    serial::{Serial, Watcher},
+    swtpm::SoftTpm,
+};
+
+/// UEFI firmware that measures.
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// Its empty variable store.
+const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// A cloud's metadata service, named as clouds name it: in the SMBIOS serial number.
+const SEED: &str = "type=1,serial=ds=nocloud-net;s=http://10.0.2.2:8099/seed/";
+
+/// Which firmware boots the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// Quick; kernel, initramfs and command line are not measured.
+    SeaBios,
+    /// UEFI; command line and initramfs are measured into PCR 9, the kernel into PCR 4.
+    Ovmf,
+}
+
+/// A machine as it is switched on.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// Kernel.
+    pub kernel: &'a Path,
+    /// Initramfs.
+    pub initrd: &'a Path,
+    /// Kernel command line.
+    pub cmdline: &'a str,
+    /// Disk of the root; what is written to it is thrown away.
+    pub disk: &'a Path,
+    /// A further disk.
+    pub second_disk: Option<&'a Path>,
+}
+
+/// A running machine. It is switched off when this is dropped.
+#[derive(Debug)]
+pub struct Vm {
+    process: Background,
+    /// Its console.
+    pub serial: Serial,
+    /// When it was switched on.
+    pub started: Instant,
+}
+
+impl Machine<'_> {
+    /// Switches it on. `directory` gets `serial.log` and `qemu.log`.
+    ///
+    /// # Errors
+    /// When QEMU cannot start.
+    pub fn start(&self, tpm: &SoftTpm, directory: &Path, watcher: Watcher) -> Result<Vm> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args([
+                "-machine",
+                "q35",
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                "1024",
+            ])
+            .args([
+                "-display",
+                "none",
+                "-no-reboot",
+                "-serial",
+                "stdio",
+                "-monitor",
+                "none",
+            ])
+            .args([
+                "-netdev",
+                "user,id=net",
+                "-device",
+                "virtio-net-pci,netdev=net,romfile=",
+            ])
+            .args(["-device", "virtio-rng-pci", "-smbios", SEED])
+            .args(tpm.qemu_arguments())
+            .args(["-append", self.cmdline])
+            .arg("-kernel")
+            .arg(self.kernel)
+            .arg("-initrd")
+            .arg(self.initrd);
+        for disk in [Some(self.disk), self.second_disk].into_iter().flatten() {
+            let drive = format!(
+                "file={},if=virtio,format=raw,snapshot=on,cache=unsafe",
+                disk.display()
+            );
+            command.args(["-drive", &drive]);
+        }
+        if self.firmware == Firmware::Ovmf {
+            command.args(ovmf(directory)?);
+        }
+        run(command, directory, watcher)
+    }
+}
+
+fn ovmf(directory: &Path) -> Result<Vec<String>> {
+    let vars: PathBuf = directory.join("ovmf-vars.fd");
+    fs::copy(OVMF_VARS, &vars).with_context(|| format!("cannot copy {OVMF_VARS}"))?;
+    let flash = |unit, more: &str, file: &Path| {
+        [
+            "-drive".into(),
+            format!(
+                "if=pflash,format=raw,unit={unit}{more},file={}",
+                file.display()
+            ),
+        ]
+    };
+    Ok([
+        flash(0, ",readonly=on", Path::new(OVMF_CODE)),
+        flash(1, "", &vars),
+    ]
+    .concat())
+}
+
+fn run(mut command: Command, directory: &Path, watcher: Watcher) -> Result<Vm> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(directory.join("qemu.log"))?);
+    let started = Instant::now();
+    let mut process = Background::spawn("qemu", &mut command)?;
+    let console = process
+        .child()
+        .stdout
+        .take()
+        .context("QEMU has no console")?;
+    let log = File::create(directory.join("serial.log"))?;
+    let serial = Serial::follow(console, log, started, watcher);
+    Ok(Vm {
+        process,
+        serial,
+        started,
+    })
+}
+
+impl Vm {
+    /// Whether it is on.
+    pub fn is_running(&mut self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Switches it off, without asking it.
+    pub fn switch_off(&mut self) {
+        self.process.kill();
+    }
+
+    /// Waits until it has switched itself off; says whether it has.
+    pub fn wait_until_off(&mut self, limit: Duration) -> bool {
+        self.process.wait_until_gone(limit)
+    }
+}
