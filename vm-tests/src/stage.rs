@@ -45,6 +45,8 @@ pub struct Set {
 pub struct Programs {
     /// The work tree.
     pub tree: PathBuf,
+    /// Where built things are kept.
+    pub cache: PathBuf,
     /// Services and the owner's command line.
     pub host: PathBuf,
     /// The node's programs, built small.
@@ -57,12 +59,9 @@ impl Set {
     /// # Errors
     /// When a part cannot be built.
     pub fn prepare(programs: &Programs, progress: Progress) -> Result<Self> {
-        let cache = Cache::at(&programs.tree.join("target/vm"))?;
-        let maker = Manufacturer::at(&cache.folder("manufacturer")?)?;
-        maker.make_tpm(&cache.folder("first-tpm")?)?;
-        let owner = progress.step("an owner (bootkeep init)", || {
-            Owner::template(&cache, &programs.host, &programs.tree, &maker)
-        })?;
+        let cache = Cache::at(&programs.cache)?;
+        let maker = Manufacturer::kept(&cache, "manufacturer")?;
+        let owner = Owner::template(&cache, &programs.host, &programs.tree, &maker)?;
         let product = Product {
             tree: programs.tree.clone(),
             programs: programs.node.clone(),

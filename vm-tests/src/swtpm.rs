@@ -11,6 +11,7 @@ use std::{
 use anyhow::{bail, Result};
 
 use crate::{
+    cache::{remove, Cache, Recipe},
     command::{self, Background},
     image::product,
 };
@@ -44,12 +45,24 @@ impl Manufacturer {
         Ok(Self(directory))
     }
 
+    /// A manufacturer that is kept; its root certificate exists from the start.
+    ///
+    /// # Errors
+    /// When its first TPM cannot be made.
+    pub fn kept(cache: &Cache, name: &str) -> Result<Self> {
+        let recipe = Recipe::default().text(include_str!("swtpm.rs"));
+        let directory = cache.once(name, &recipe, |path| {
+            Self::at(path)?.make_tpm(&path.join("first")).map(drop)
+        })?;
+        Self::at(&directory)
+    }
+
     /// Makes a TPM with an EK certificate, in `directory`.
     ///
     /// # Errors
     /// When `swtpm_setup` fails.
     pub fn make_tpm(&self, directory: &Path) -> Result<SoftTpm> {
-        crate::cache::remove(directory)?;
+        remove(directory)?;
         fs::create_dir_all(directory)?;
         let mut setup = Command::new("swtpm_setup");
         setup

@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::{
     cache::{Cache, Recipe},
     command,
+    progress::Progress,
 };
 
 /// The release that is booted.
@@ -47,11 +48,20 @@ const PACKAGES: &[&str] = &[
 ///
 /// # Errors
 /// When mmdebstrap fails; its log is beside the archive.
-pub fn build(cache: &Cache) -> Result<PathBuf> {
+pub fn build(cache: &Cache, progress: Progress) -> Result<PathBuf> {
     let debs = cache.folder("debs")?;
-    let recipe = Recipe::default().text(SUITE).text(&PACKAGES.join(","));
-    let directory = cache.once("base", &recipe, |path| mmdebstrap(path, &debs))?;
+    let directory = cache.once("base", &recipe(), |path| {
+        progress.step("Debian root file system (packages)", || {
+            mmdebstrap(path, &debs)
+        })
+    })?;
     Ok(directory.join("base.tar"))
+}
+
+/// What it depends on.
+#[must_use]
+pub fn recipe() -> Recipe {
+    Recipe::default().text(SUITE).text(&PACKAGES.join(","))
 }
 
 fn mmdebstrap(directory: &Path, debs: &Path) -> Result<()> {

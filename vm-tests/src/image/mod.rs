@@ -45,9 +45,9 @@ impl Image {
     /// # Errors
     /// When a step fails, with its output.
     pub fn build(cache: &Cache, product: &Product, progress: Progress) -> Result<Self> {
-        let base = progress.step("Debian root file system (packages)", || base::build(cache))?;
+        let base = base::build(cache, progress)?;
         let guest = product.tree.join("vm-tests/guest");
-        let recipe = recipe(product, &base, &guest)?;
+        let recipe = recipe(product, &guest)?;
         let image = cache.once("image", &recipe, |path| {
             assemble(path, &base, &guest, product, progress)
         })?;
@@ -91,13 +91,11 @@ impl Image {
     }
 }
 
-fn recipe(product: &Product, base: &Path, guest: &Path) -> Result<Recipe> {
-    let base_key =
-        fs::read_to_string(base.with_file_name("").join("../base.key")).unwrap_or_default();
+fn recipe(product: &Product, guest: &Path) -> Result<Recipe> {
     Ok(product
         .recipe()?
         .path(guest)?
-        .text(&base_key)
+        .text(&base::recipe().key())
         .text(VOLUME_UUID)
         .text(include_str!("mod.rs"))
         .text(include_str!("disk.rs"))

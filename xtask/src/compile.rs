@@ -1,0 +1,51 @@
+//! Building.
+
+use anyhow::Result;
+use bootkeep_vm_tests::{command, image::product::PROGRAMS, progress::Progress};
+
+use crate::workspace::Workspace;
+
+/// The packages of the node's programs.
+const NODE: [&str; 3] = [
+    "bootkeep-initrd-agent",
+    "bootkeep-runtime-agent",
+    "bootkeep-cloud-init-handler",
+];
+/// The packages of the owner's programs.
+const OWNER: [&str; 4] = [
+    "bootkeep-registrar",
+    "bootkeep-verifier",
+    "bootkeep-ca",
+    "bootkeep-tenant",
+];
+
+/// Builds all programs.
+pub(crate) fn everything(workspace: &Workspace, progress: Progress) -> Result<()> {
+    progress.step("services and bootkeep (dev profile)", || {
+        build(workspace, &OWNER, "dev")
+    })?;
+    progress.step("the node's programs (for size)", || {
+        build(workspace, &NODE, "release-small")
+    })?;
+    for program in PROGRAMS {
+        let size = workspace.programs().node.join(program).metadata()?.len();
+        progress.say(&format!("  {program}: {:.2} MB", size as f64 / 1e6));
+    }
+    Ok(())
+}
+
+fn build(workspace: &Workspace, packages: &[&str], profile: &str) -> Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--bins",
+        "--profile",
+        profile,
+    ]);
+    packages.iter().for_each(|package| {
+        cargo.args(["--package", package]);
+    });
+    command::output(&mut cargo).map(drop)
+}
