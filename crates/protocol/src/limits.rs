@@ -32,6 +32,16 @@ pub const CALL_SECONDS: u64 = 60;
 pub const LONG_POLL_SECONDS: u64 = 25;
 /// How long a peer may take for the TLS handshake, and to send a request (seconds).
 pub const HANDSHAKE_SECONDS: u64 = 10;
+/// A link on which nothing came for this long is asked whether the peer is still there (seconds).
+pub const PING_SECONDS: u64 = 7;
+/// A peer from which nothing came for this long is gone (seconds).
+pub const SILENCE_SECONDS: u64 = 20;
+/// Longest time one frame may take to be written, even when it keeps moving (seconds).
+pub const WRITE_SECONDS: u64 = 300;
+/// What a node may send before its link is accepted (bytes).
+pub const MAX_BEFORE_ACCEPT: usize = 64 * 1024;
+/// How long the opening of a link may take from the upgrade to the verdict (seconds): a TPM makes a quote in it.
+pub const LINK_OPEN_SECONDS: u64 = 60;
 
 /// A text from outside made safe to show: at most [`MAX_TEXT`] characters, control characters replaced by `?`.
 #[must_use]
