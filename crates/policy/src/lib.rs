@@ -1,1 +1,33 @@
-//! Boot and runtime policies and the appraisal of evidence against them
+//! What is acceptable: boot and runtime policies, and the appraisal of evidence against them.
+//!
+//! Pure: documents and evidence in, a typed verdict or typed reasons out. The verifier and the tenant both decide with
+//! this crate, each with its own nonce and its own copy of the policies.
+//!
+//! | step | function | gives |
+//! |---|---|---|
+//! | a node in its initramfs asks for its share | [`appraise_boot`] | [`Booted`]: the only value a share is sent for |
+//! | a running node, by somebody who did not see it boot | [`appraise_whole`] | [`Progress`] |
+//! | a running node, by the verifier that saw it boot | [`appraise_runtime`] | [`Progress`] |
+//! | a known-good node, to make policies from | [`inspect`] | [`KnownGood`] |
+//!
+//! An empty policy accepts nothing.
+
+#![forbid(unsafe_code)]
+
+mod appraise;
+mod boot;
+mod digest;
+mod error;
+mod reason;
+mod runtime;
+
+pub use appraise::{
+    appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call,
+    verify_link_quote, Attested, Baseline, Booted, ImaState, KnownGood, LinkQuestion, OpenedLink,
+    Policies, Progress, Question, ATTESTED_PCRS,
+};
+pub use boot::{BootOptions, BootPolicy, EventLogRule, EventRule};
+pub use digest::Digest32;
+pub use error::PolicyError;
+pub use reason::{Refusal, MAX_REASONS};
+pub use runtime::{FileDigests, MemfdRule, RuntimePolicy, Tree, ViolationRule};
