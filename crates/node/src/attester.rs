@@ -4,9 +4,7 @@ use std::{io, sync::Arc};
 
 use bootkeep_protocol::{
     limits::MAX_TEXT,
-    link::{
-        ActivateCall, Evidence, ImaSlice, Open, PcrValue, Quote, QuoteCall, Reply, LATCH_PCR,
-    },
+    link::{ActivateCall, Evidence, ImaSlice, Open, PcrValue, Quote, QuoteCall, Reply, LATCH_PCR},
     link_qualifying_data, quote_qualifying_data, BootId, Bytes, Nonce, Phase, Problem, ProblemKind,
     Role, EXPORTER_LEN,
 };

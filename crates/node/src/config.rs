@@ -51,7 +51,9 @@ fn default_deadline() -> u64 {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}; install the files that `bootkeep init` wrote under node/")]
+    #[error(
+        "cannot read {path}: {source}; install the files that `bootkeep init` wrote under node/"
+    )]
     Read {
         /// Which file.
         path: PathBuf,
@@ -87,17 +89,18 @@ impl AgentConfig {
     /// # Errors
     /// [`ConfigError`], naming the file and the key.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = serde_yaml::from_str(&read_bounded(path)?).map_err(|source| {
-            ConfigError::Parse {
+        let config: Self =
+            serde_yaml::from_str(&read_bounded(path)?).map_err(|source| ConfigError::Parse {
                 path: path.into(),
                 source,
-            }
-        })?;
-        config.check().map_err(|(key, problem)| ConfigError::Value {
-            path: path.into(),
-            key,
-            problem,
-        })?;
+            })?;
+        config
+            .check()
+            .map_err(|(key, problem)| ConfigError::Value {
+                path: path.into(),
+                key,
+                problem,
+            })?;
         Ok(config)
     }
 
@@ -165,9 +168,18 @@ mod tests {
             ("registrar: []\nverifier: [https://v]\n", "registrar"),
             ("registrar: [http://r]\nverifier: [https://v]\n", "https://"),
             ("registrar: [https://r]\n", "verifier"),
-            ("registrar: [https://r]\nverifier: [https://v]\nsesame: 1\n", "sesame"),
-            ("registrar: [https://r]\nverifier: [https://v]\nvolume: ../x\n", "volume"),
-            ("registrar: [https://r]\nverifier: [https://v]\ndeadline_seconds: 1\n", "deadline_seconds"),
+            (
+                "registrar: [https://r]\nverifier: [https://v]\nsesame: 1\n",
+                "sesame",
+            ),
+            (
+                "registrar: [https://r]\nverifier: [https://v]\nvolume: ../x\n",
+                "volume",
+            ),
+            (
+                "registrar: [https://r]\nverifier: [https://v]\ndeadline_seconds: 1\n",
+                "deadline_seconds",
+            ),
         ];
         for (text, named) in cases {
             let error = load(text).unwrap_err().to_string();

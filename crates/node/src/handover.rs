@@ -122,7 +122,8 @@ impl Handover {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        file.write_all(&bytes).inspect_err(|_| drop(fs::remove_file(&path)))
+        file.write_all(&bytes)
+            .inspect_err(|_| drop(fs::remove_file(&path)))
     }
 
     /// Reads one file and unlinks it; `None` when it is not there.
@@ -178,7 +179,10 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let read: ForCloudInit = handover.take("user-data.json").unwrap().unwrap();
         assert_eq!(read.documents, value.documents);
-        assert!(handover.take::<ForCloudInit>("user-data.json").unwrap().is_none());
+        assert!(handover
+            .take::<ForCloudInit>("user-data.json")
+            .unwrap()
+            .is_none());
     }
 
     #[test]

@@ -100,19 +100,21 @@ impl Identity {
         request: &RegisterRequest,
     ) -> Result<Activated, IdentityError> {
         let base = base.trim_end_matches('/');
-        let challenge: Challenge = client
-            .post(&format!("{base}/v1/nodes"), request)
-            .await?;
+        let challenge: Challenge = client.post(&format!("{base}/v1/nodes"), request).await?;
         if challenge.node_id != self.node_id {
             return Err(IdentityError::OtherNode(challenge.node_id));
         }
         let answer = ActivateRequest {
-            proof: self.prove(tpm, &ActivateCall {
-                challenge_id: challenge.challenge_id.clone(),
-                credential_blob: challenge.credential_blob,
-                encrypted_secret: challenge.encrypted_secret,
-            })
-            .await?,
+            proof: self
+                .prove(
+                    tpm,
+                    &ActivateCall {
+                        challenge_id: challenge.challenge_id.clone(),
+                        credential_blob: challenge.credential_blob,
+                        encrypted_secret: challenge.encrypted_secret,
+                    },
+                )
+                .await?,
             challenge_id: challenge.challenge_id,
         };
         let url = format!("{base}/v1/nodes/{}/activate", self.node_id);

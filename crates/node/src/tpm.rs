@@ -24,11 +24,18 @@ impl TpmThread {
     /// # Errors
     /// The last error of opening, or of starting the thread.
     pub async fn open(device: &Path, patience: Duration) -> Result<Self, TpmError> {
-        let device = device.to_owned();
+        Self::open_at(Tcti::Device(device.to_owned()), patience).await
+    }
+
+    /// As [`open`](Self::open), by any way to a TPM.
+    ///
+    /// # Errors
+    /// The last error of opening, or of starting the thread.
+    pub async fn open_at(way: Tcti, patience: Duration) -> Result<Self, TpmError> {
         let (opened, result) = oneshot::channel();
         let (jobs, queue) = mpsc::channel::<Job>();
         let run = move || {
-            match open_patiently(&device, patience) {
+            match open_patiently(&way, patience) {
                 Ok(mut tpm) => {
                     // The receiver is gone only when the caller has given up.
                     if opened.send(Ok(())).is_ok() {
@@ -64,11 +71,11 @@ impl TpmThread {
     }
 }
 
-fn open_patiently(device: &Path, patience: Duration) -> Result<Tpm, TpmError> {
+fn open_patiently(way: &Tcti, patience: Duration) -> Result<Tpm, TpmError> {
     const PAUSE: Duration = Duration::from_millis(100);
     let mut left = patience;
     loop {
-        match Tpm::open(&Tcti::Device(device.to_owned())) {
+        match Tpm::open(way) {
             Ok(tpm) => return Ok(tpm),
             Err(error) if left < PAUSE => return Err(error),
             Err(_) => {

@@ -1,0 +1,89 @@
+//! What goes between a session and the agent round it.
+
+use bootkeep_protocol::{
+    link::{Event, ShareCall},
+    Bytes, Problem, EXPORTER_LEN,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Events that wait for a link; a sender waits when there are more.
+const EVENTS: usize = 256;
+/// Shares that wait to be taken; more are refused as busy.
+const SHARES: usize = 4;
+
+/// A share that came over the link.
+#[derive(Debug)]
+pub struct ShareRequest {
+    /// The share, wrapped to this node's transport key.
+    pub call: ShareCall,
+    /// TLS exporter of the link it came over: part of the wrapping's context.
+    pub exporter: [u8; EXPORTER_LEN],
+    pub(super) done: oneshot::Sender<Result<Option<Bytes>, Problem>>,
+}
+
+impl ShareRequest {
+    /// Answers: taken, with the confirmation of K once both shares are there; or refused.
+    pub fn answer(self, outcome: Result<Option<Bytes>, Problem>) {
+        // Nobody waits when the link has ended.
+        let _ = self.done.send(outcome);
+    }
+}
+
+/// A channel for shares.
+#[must_use]
+pub fn share_channel() -> (mpsc::Sender<ShareRequest>, mpsc::Receiver<ShareRequest>) {
+    mpsc::channel(SHARES)
+}
+
+/// Events on their way to the verifier, across sessions: one that was not sent is sent over the next link.
+#[derive(Debug)]
+pub struct EventQueue {
+    receiver: mpsc::Receiver<Event>,
+    first: Option<Event>,
+}
+
+/// A queue of events. Once every sender is gone and the queue is empty, the session ends.
+#[must_use]
+pub fn event_queue() -> (mpsc::Sender<Event>, EventQueue) {
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    let queue = EventQueue {
+        receiver,
+        first: None,
+    };
+    (sender, queue)
+}
+
+impl EventQueue {
+    /// The first event, which stays in the queue. Cancel safe.
+    pub(super) async fn peek(&mut self) -> Option<Event> {
+        if self.first.is_none() {
+            self.first = self.receiver.recv().await;
+        }
+        self.first.clone()
+    }
+
+    /// The first event was sent.
+    pub(super) fn sent(&mut self) {
+        self.first = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_stays_until_it_was_sent() {
+        let (events, mut queue) = event_queue();
+        for count in [1, 2] {
+            assert!(events.send(Event::ImaGrew { count }).await.is_ok());
+        }
+        drop(events);
+        assert_eq!(queue.peek().await, Some(Event::ImaGrew { count: 1 }));
+        assert_eq!(queue.peek().await, Some(Event::ImaGrew { count: 1 }));
+        queue.sent();
+        assert_eq!(queue.peek().await, Some(Event::ImaGrew { count: 2 }));
+        queue.sent();
+        assert_eq!(queue.peek().await, None);
+    }
+}
