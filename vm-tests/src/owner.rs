@@ -15,6 +15,7 @@ use crate::{
     cache::{Cache, Recipe},
     command,
     image::Image,
+    stage::Policies,
     swtpm::Manufacturer,
 };
 
@@ -136,43 +137,33 @@ impl Owner {
         command::finish(self.bootkeep().args(arguments))
     }
 
-    /// Makes the runtime policy from the root file system and the initramfs, with what a known-good node measured.
+    /// Makes the runtime policy from the root file system and the initramfs, with what a known-good node has measured.
     ///
     /// # Errors
     /// When `bootkeep` fails.
-    pub fn runtime_policy(&self, image: &Image, node: Option<&str>) -> Result<PathBuf> {
-        let policy = self.home.join("runtime-policy.json");
+    pub fn runtime_policy(&self, image: &Image, node: &str, policy: &Path) -> Result<()> {
         let mut command = self.bootkeep();
         command
-            .args(["policy", "create", "runtime", "--rootfs"])
+            .args(["policy", "create", "runtime", "--node", node, "--rootfs"])
             .arg(image.rootfs());
         command
             .arg("--initramfs")
             .arg(image.initramfs())
             .arg("-o")
-            .arg(&policy);
-        if let Some(node) = node {
-            command.args(["--node", node]);
-        }
+            .arg(policy);
         EXCLUDES.iter().for_each(|glob| {
             command.args(["--exclude", glob]);
         });
-        command::output(&mut command)?;
-        Ok(policy)
+        command::output(&mut command).map(drop)
     }
 
     /// Makes the boot policy from what a node that waits in its initramfs has booted.
     ///
     /// # Errors
     /// When `bootkeep` fails.
-    pub fn boot_policy(&self, node: &str) -> Result<PathBuf> {
-        let policy = self.home.join("boot-policy.json");
-        command::output(
-            self.bootkeep()
-                .args(["policy", "create", "boot", "--node", node, "-o"])
-                .arg(&policy),
-        )?;
-        Ok(policy)
+    pub fn boot_policy(&self, node: &str, policy: &Path) -> Result<()> {
+        let create = ["policy", "create", "boot", "--node", node, "-o"];
+        command::output(self.bootkeep().args(create).arg(policy)).map(drop)
     }
 
     /// Starts `bootkeep provision` in a thread of its own.
@@ -189,26 +180,23 @@ impl Owner {
             "--luks-key",
         ]);
         command
-            .arg(provision.luks_key)
+            .arg(&provision.luks_key)
             .arg("--boot-policy")
-            .arg(provision.boot_policy);
+            .arg(&provision.policies.boot);
         command
             .arg("--runtime-policy")
-            .arg(provision.runtime_policy);
+            .arg(&provision.policies.runtime);
         command.args([
             "--interval",
             "2",
             "--timeout",
-            "300",
-            "--wait",
-            provision.wait,
+            &provision.timeout.to_string(),
         ]);
         if let Some(user_data) = provision.user_data {
             let file = self.home.join("user-data");
             fs::write(&file, user_data)?;
             command.arg("--user-data").arg(file);
         }
-        command.args(provision.more);
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let _ = sender.send(command::finish(&mut command));
@@ -221,22 +209,18 @@ impl Owner {
 }
 
 /// What `bootkeep provision` is given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Provision<'a> {
     /// Which node.
     pub node: &'a str,
-    /// The volume's key.
-    pub luks_key: &'a Path,
+    /// File with the volume's key.
+    pub luks_key: PathBuf,
     /// What cloud-init is to apply.
     pub user_data: Option<&'a str>,
-    /// Boot policy.
-    pub boot_policy: &'a Path,
-    /// Runtime policy.
-    pub runtime_policy: &'a Path,
-    /// `trusted` or `combined`.
-    pub wait: &'a str,
-    /// Further arguments.
-    pub more: &'a [&'a str],
+    /// What is good.
+    pub policies: &'a Policies,
+    /// How long to try (seconds).
+    pub timeout: u64,
 }
 
 /// A running `bootkeep provision`.

@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{bail, Context, Result};
@@ -77,6 +78,46 @@ impl Set {
         })
     }
 
+    /// The policies of a known-good boot of this image on this firmware: booted once, kept with the image.
+    ///
+    /// # Errors
+    /// When the boot or `bootkeep policy create` fails.
+    pub fn policies(&self, guest: &Guest, measured: bool) -> Result<Policies> {
+        let name = if measured {
+            "known-good-ovmf"
+        } else {
+            "known-good-seabios"
+        };
+        let recipe = self
+            .image
+            .recipe()?
+            .text(name)
+            .text(include_str!("owner.rs"));
+        let directory = self.cache.once(name, &recipe, |path| {
+            self.progress
+                .step(&format!("policies of a known-good boot ({name})"), || {
+                    self.learn(guest, name, measured, path)
+                })
+        })?;
+        Ok(Policies {
+            boot: directory.join("boot.json"),
+            runtime: directory.join("runtime.json"),
+        })
+    }
+
+    fn learn(&self, guest: &Guest, name: &str, measured: bool, path: &Path) -> Result<()> {
+        let stage = self.stage(name, guest)?;
+        let booted = stage.boot(Boot {
+            measured,
+            ..Boot::default()
+        })?;
+        let node = stage.wait_until_waiting(&booted)?;
+        stage.owner.boot_policy(&node, &path.join("boot.json"))?;
+        stage
+            .owner
+            .runtime_policy(&self.image, &node, &path.join("runtime.json"))
+    }
+
     /// A stage for this scenario, with services running.
     ///
     /// # Errors
@@ -131,12 +172,54 @@ pub struct Boot<'a> {
     pub second_disk: Option<PathBuf>,
 }
 
+/// Policies of a known-good boot.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// Of firmware, kernel, command line, initramfs.
+    pub boot: PathBuf,
+    /// Of the programs that may run.
+    pub runtime: PathBuf,
+}
+
+/// A node that was provisioned and is trusted.
+#[derive(Debug)]
+pub struct Provisioned {
+    /// The machine.
+    pub booted: Booted,
+    /// Its id.
+    pub node: String,
+    /// What `bootkeep provision` printed.
+    pub report: Value,
+}
+
 /// A machine that was switched on, with its TPM.
 #[derive(Debug)]
 pub struct Booted {
     /// The machine.
     pub vm: Vm,
     _tpm: Background,
+}
+
+impl Booted {
+    /// Watches the machine for a while: its root must not open.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn stays_locked(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(8);
+        while Instant::now() < end && !self.vm.serial.has_ended() {
+            thread::sleep(Duration::from_millis(100));
+        }
+        match self
+            .vm
+            .serial
+            .find(OPEN)
+            .or_else(|| self.vm.serial.find("Found device dev-mapper-cr"))
+        {
+            Some(line) => bail!("the root was opened: {}", line.text),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The kernel command line of the image.
@@ -186,48 +269,90 @@ impl Stage<'_> {
         Ok(Booted { vm, _tpm: tpm })
     }
 
-    /// The one node that has registered.
+    /// The ids of all registered nodes.
     ///
     /// # Errors
-    /// When there is none, or more than one.
-    pub fn node(&self) -> Result<String> {
+    /// When `bootkeep nodes` fails.
+    pub fn nodes(&self) -> Result<Vec<String>> {
         let nodes = self.owner.json(&["nodes"])?;
-        let ids: Vec<&str> = nodes_of(&nodes)
+        let list = nodes
+            .as_array()
+            .or_else(|| nodes["nodes"].as_array())
+            .map_or(&[][..], Vec::as_slice);
+        Ok(list
             .iter()
-            .filter_map(|node| node["node_id"].as_str())
-            .collect();
-        match ids.as_slice() {
-            [id] => Ok((*id).to_owned()),
-            _ => bail!("expected one node, got {nodes}"),
-        }
+            .filter_map(|node| node["node_id"].as_str().map(String::from))
+            .collect())
     }
 
-    /// Waits until the node is registered and its link is open.
+    /// Waits until the node is registered and its link is open; gives its id.
     ///
     /// # Errors
     /// When the console says that it failed, or it takes too long.
     pub fn wait_until_waiting(&self, booted: &Booted) -> Result<String> {
-        booted.vm.serial.wait(WAITING, &[GAVE_UP], PATIENCE)?;
-        self.node()
+        booted
+            .vm
+            .serial
+            .wait(WAITING, &[GAVE_UP, REFUSED], PATIENCE)?;
+        match self.nodes()?.as_slice() {
+            [id] => Ok(id.clone()),
+            other => bail!("expected one node, got {other:?}"),
+        }
     }
 
-    /// The arguments of a provisioning of this machine.
+    /// Boots, provisions with the policies of a known-good boot, and waits until the node is trusted and can be spoken to.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub fn provisioned(&self, boot: Boot<'_>) -> Result<Provisioned> {
+        let policies = self.set.policies(self.guest, boot.measured)?;
+        let mut booted = self.boot(boot)?;
+        let node = self.wait_until_waiting(&booted)?;
+        let output = self
+            .owner
+            .provision(&self.provision(&node, &policies))?
+            .succeed()?;
+        self.guest
+            .wait_until_up(PATIENCE, || booted.vm.is_running())?;
+        let report = serde_json::from_slice(&output.stdout)
+            .context("`bootkeep provision` printed no JSON")?;
+        Ok(Provisioned {
+            booted,
+            node,
+            report,
+        })
+    }
+
+    /// What `bootkeep provision` is given for this machine.
     #[must_use]
-    pub fn provision<'b>(
-        &self,
-        node: &'b str,
-        boot: &'b Path,
-        runtime: &'b Path,
-        key: &'b Path,
-    ) -> Provision<'b> {
+    pub fn provision<'b>(&self, node: &'b str, policies: &'b Policies) -> Provision<'b> {
         Provision {
             node,
-            luks_key: key,
+            luks_key: self.set.image.luks_key(),
             user_data: Some(USER_DATA),
-            boot_policy: boot,
-            runtime_policy: runtime,
-            wait: "trusted",
-            more: &[],
+            policies,
+            timeout: 300,
+        }
+    }
+
+    /// Waits until the verifier tells this state.
+    ///
+    /// # Errors
+    /// When it does not in this time.
+    pub fn wait_for_state(&self, node: &str, state: &str, limit: Duration) -> Result<Value> {
+        let end = Instant::now() + limit;
+        loop {
+            let status = self.status(node)?;
+            if status["state"] == state {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                bail!(
+                    "the node did not become {state} within {} s: {status}",
+                    limit.as_secs()
+                );
+            }
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -242,15 +367,10 @@ impl Stage<'_> {
     }
 }
 
-fn nodes_of(value: &Value) -> &[Value] {
-    value
-        .as_array()
-        .or_else(|| value["nodes"].as_array())
-        .map_or(&[], Vec::as_slice)
-}
-
 /// What the initramfs says when it has registered and its link is open.
 pub const WAITING: &str = "waiting for shares";
+/// What it says when a service refuses it.
+pub const REFUSED: &str = "refused";
 /// What it says when it ends without a key.
 pub const GAVE_UP: &str = "gave up";
 /// What it says when the volume is open.

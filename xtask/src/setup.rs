@@ -22,6 +22,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("e2fsprogs", "image: file system"),
     ("cryptsetup-bin", "image: LUKS"),
     ("cpio", "image: initramfs"),
+    (
+        "dosfstools",
+        "virtual machine: a disk that a cloud attaches",
+    ),
+    ("mtools", "virtual machine: a disk that a cloud attaches"),
     ("qemu-system-x86", "virtual machine"),
     ("seabios", "virtual machine: firmware for speed"),
     ("ovmf", "virtual machine: firmware that measures"),

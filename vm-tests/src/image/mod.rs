@@ -54,6 +54,14 @@ impl Image {
         Ok(Self(image))
     }
 
+    /// What depends on this image depends on this.
+    ///
+    /// # Errors
+    /// When the image is not complete.
+    pub fn recipe(&self) -> Result<Recipe> {
+        Ok(Recipe::default().text(&fs::read_to_string(self.0.with_extension("key"))?))
+    }
+
     /// The kernel.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {

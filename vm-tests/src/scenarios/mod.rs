@@ -1,5 +1,13 @@
 //! What is proved, one function each.
 
+mod boot_policy;
+mod cloud;
+mod happy;
+mod one_says_no;
+mod outage;
+mod runtime;
+mod wrong_ek_root;
+
 use anyhow::Result;
 
 use crate::{guest::Guest, stage::Set};
@@ -11,7 +19,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it proves.
     pub promise: &'static str,
-    prove: fn(&Set, &Guest) -> Result<()>,
+    prove: fn(&Set, &Guest, &str) -> Result<()>,
 }
 
 impl Scenario {
@@ -20,9 +28,70 @@ impl Scenario {
     /// # Errors
     /// Why it does not hold.
     pub fn run(&self, set: &Set, guest: &Guest) -> Result<()> {
-        (self.prove)(set, guest)
+        (self.prove)(set, guest, self.name)
     }
 }
 
 /// All of them, in the order they run.
-pub const SCENARIOS: &[Scenario] = &[];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "happy-path",
+        promise: "a node proves itself, unlocks, applies sealed user-data and is trusted (SeaBIOS)",
+        prove: happy::quick,
+    },
+    Scenario {
+        name: "measured-boot",
+        promise: "the same with UEFI and its event log appraised (OVMF)",
+        prove: happy::measured,
+    },
+    Scenario {
+        name: "wrong-ek-root",
+        promise: "a TPM of an unknown maker is not registered, the root stays locked, the console says why",
+        prove: wrong_ek_root::prove,
+    },
+    Scenario {
+        name: "modified-cmdline",
+        promise: "with another kernel command line neither share leaves and the root stays locked",
+        prove: boot_policy::modified_cmdline,
+    },
+    Scenario {
+        name: "modified-initramfs",
+        promise: "with another initramfs neither share leaves and the root stays locked",
+        prove: boot_policy::modified_initramfs,
+    },
+    Scenario {
+        name: "verifier-says-no",
+        promise: "when only the verifier refuses, K never forms",
+        prove: one_says_no::verifier,
+    },
+    Scenario {
+        name: "tenant-says-no",
+        promise: "when only the tenant refuses, K never forms",
+        prove: one_says_no::tenant,
+    },
+    Scenario {
+        name: "foreign-user-data",
+        promise: "user-data, vendor-data and a disk that the cloud adds are refused and reported",
+        prove: cloud::foreign_user_data,
+    },
+    Scenario {
+        name: "unlisted-program",
+        promise: "a program that is not in the policy makes the node untrusted, by name, at once",
+        prove: runtime::unlisted_program,
+    },
+    Scenario {
+        name: "shares-again",
+        promise: "after the boot nobody gets shares again: the latch",
+        prove: runtime::shares_again,
+    },
+    Scenario {
+        name: "restarts",
+        promise: "services that crash in the middle of a provisioning lose nothing",
+        prove: outage::restarts,
+    },
+    Scenario {
+        name: "dead-services",
+        promise: "with nobody to answer the boot ends at its deadline, locked",
+        prove: outage::dead_services,
+    },
+];

@@ -1,0 +1,43 @@
+//! The main job.
+
+use anyhow::{ensure, Result};
+
+use crate::{
+    guest::Guest,
+    stage::{Boot, Set, Stage},
+};
+
+/// On SeaBIOS.
+pub(super) fn quick(set: &Set, guest: &Guest, name: &str) -> Result<()> {
+    prove(&set.stage(name, guest)?, false)
+}
+
+/// On OVMF, whose event log covers kernel, command line and initramfs.
+pub(super) fn measured(set: &Set, guest: &Guest, name: &str) -> Result<()> {
+    prove(&set.stage(name, guest)?, true)
+}
+
+fn prove(stage: &Stage<'_>, measured: bool) -> Result<()> {
+    let boot = Boot {
+        measured,
+        ..Boot::default()
+    };
+    let provisioned = stage.provisioned(boot)?;
+    let guest = stage.guest;
+    let root = guest.ok("findmnt --noheadings --output SOURCE /")?;
+    ensure!(root.trim() == "/dev/mapper/cryptroot", "the root is {root}");
+    let applied = guest.ok("cat /etc/bootkeep-applied")?;
+    ensure!(applied == "sealed", "cloud-init wrote {applied:?}");
+    let left = guest.ok("find /run/bootkeep -type f")?;
+    ensure!(!left.contains("json"), "secrets were left behind: {left}");
+    let failed = guest.ok("systemctl --failed --no-legend --plain")?;
+    ensure!(!failed.contains("bootkeep"), "failed units: {failed}");
+    let status = stage.status(&provisioned.node)?;
+    ensure!(status["state"] == "trusted", "the node is {status}");
+    let pcr = guest.ok("cat /sys/class/tpm/tpm0/pcr-sha256/15")?;
+    ensure!(
+        pcr.trim().chars().any(|digit| digit != '0'),
+        "PCR 15 is not latched"
+    );
+    Ok(())
+}
