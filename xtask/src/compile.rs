@@ -19,11 +19,23 @@ const OWNER: [&str; 4] = [
     "bootkeep-tenant",
 ];
 
-/// Builds all programs.
+/// Builds all programs: the owner's quickly, the node's small.
 pub(crate) fn everything(workspace: &Workspace, progress: Progress) -> Result<()> {
     progress.step("services and bootkeep (dev profile)", || {
         build(workspace, &OWNER, "dev")
     })?;
+    node(workspace, progress)
+}
+
+/// Builds all programs as they are to be used.
+pub(crate) fn release(workspace: &Workspace, progress: Progress) -> Result<()> {
+    progress.step("services and bootkeep (release profile)", || {
+        build(workspace, &OWNER, "release")
+    })?;
+    node(workspace, progress)
+}
+
+fn node(workspace: &Workspace, progress: Progress) -> Result<()> {
     progress.step("the node's programs (for size)", || {
         build(workspace, &NODE, "release-small")
     })?;

@@ -3,6 +3,7 @@
 mod bench;
 mod compile;
 mod demo;
+mod dist;
 mod isolate;
 mod setup;
 mod tests;
@@ -34,6 +35,8 @@ enum Command {
     Setup,
     /// Build everything: services and `bootkeep` for this machine, the node's programs small.
     Build,
+    /// Build everything and pack it: `target/dist/bootkeep-node.tar.gz` for nodes, `bootkeep-owner.tar.gz` for the owner.
+    Dist,
     /// Build the virtual machine's image.
     Image,
     /// Provision a virtual machine before your eyes, then tamper with it.
@@ -83,6 +86,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Setup => setup::run(progress)?,
         Command::Build => compile::everything(&workspace, progress)?,
+        Command::Dist => dist::pack(&workspace, progress)?,
         Command::Image => drop(prepare(&workspace, progress)?),
         Command::Demo => {
             prepare(&workspace, progress)?;
@@ -93,7 +97,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Test { fast, .. } => return tests::all(&workspace, progress, *fast),
         Command::Bench(Bench::Boot) => {
-            prepare(&workspace, progress)?;
+            bench::weigh(&prepare(&workspace, progress)?, progress)?;
             return isolate::again(&["bench-boot"]);
         }
         Command::Inside(Inside::Scenarios { names }) => {

@@ -49,10 +49,19 @@ const PACKAGES: &[&str] = &[
 /// # Errors
 /// When mmdebstrap fails; its log is beside the archive.
 pub fn build(cache: &Cache, progress: Progress) -> Result<PathBuf> {
+    build_with(cache, "base", &[], progress)
+}
+
+/// The same with more packages, kept under another name.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(cache: &Cache, name: &str, more: &[&str], progress: Progress) -> Result<PathBuf> {
     let debs = cache.folder("debs")?;
-    let directory = cache.once("base", &recipe(), |path| {
+    let packages = [PACKAGES, more].concat().join(",");
+    let directory = cache.once(name, &recipe().text(&packages), |path| {
         progress.step("Debian root file system (packages)", || {
-            mmdebstrap(path, &debs)
+            mmdebstrap(path, &packages, &debs)
         })
     })?;
     Ok(directory.join("base.tar"))
@@ -64,14 +73,14 @@ pub fn recipe() -> Recipe {
     Recipe::default().text(SUITE).text(&PACKAGES.join(","))
 }
 
-fn mmdebstrap(directory: &Path, debs: &Path) -> Result<()> {
+fn mmdebstrap(directory: &Path, packages: &str, debs: &Path) -> Result<()> {
     let debs = debs.display();
     let mut command = Command::new("mmdebstrap");
     command
         // No initramfs by the kernel package: the image makes its own once Bootkeep is in it.
         .env("INITRD", "No")
         .args(["--variant=minbase", "--mode=root", "--skip=download/empty,essential/unlink,cleanup/apt/cache"])
-        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(format!("--include={packages}"))
         // Packages that were fetched once are not fetched again.
         .arg(format!(
             "--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives; cp -n {debs}/*.deb \"$1\"/var/cache/apt/archives/ 2>/dev/null || true"

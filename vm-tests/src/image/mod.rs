@@ -4,6 +4,7 @@ pub mod base;
 pub mod disk;
 pub mod initramfs;
 pub mod product;
+pub mod sizes;
 
 use std::{
     fs,

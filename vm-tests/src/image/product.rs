@@ -50,45 +50,41 @@ impl Product {
         recipe.path(&self.node)
     }
 
-    /// Puts them under `root`, with the owners and modes of a package.
+    /// Puts them under `root` as an administrator does: the package, the owner's configuration, the unit enabled.
     ///
     /// # Errors
     /// When something is missing or cannot be written.
     pub fn install(&self, root: &Path) -> Result<()> {
-        self.install_programs(root)?;
-        self.install_configuration(root)?;
-        let module = root.join("usr/lib/dracut/modules.d/50bootkeep");
-        copy_tree(&self.tree.join("dracut-module/50bootkeep"), &module)?;
-        copy(
-            &self.tree.join("dracut-module/50-bootkeep.conf"),
-            &root.join("etc/dracut.conf.d/50-bootkeep.conf"),
-            0o644,
-        )?;
-        for files in ["runtime-agent/files", "cloud-init-handler/files"] {
-            copy_tree(&self.tree.join(files), root)?;
+        install_package(&self.tree, &self.programs, root)?;
+        for name in ["agent.yaml", "ca.pem"] {
+            let target = root.join("etc/bootkeep").join(name);
+            copy(&self.node.join(name), &target, 0o644)?;
         }
         UNITS.iter().try_for_each(|unit| enable(root, unit))
     }
-
-    fn install_programs(&self, root: &Path) -> Result<()> {
-        PROGRAMS.iter().try_for_each(|program| {
-            let target = root.join("usr/lib/bootkeep").join(program);
-            copy(&self.programs.join(program), &target, 0o755)
-        })
-    }
-
-    fn install_configuration(&self, root: &Path) -> Result<()> {
-        for name in ["agent.yaml", "ca.pem"] {
-            copy(
-                &self.node.join(name),
-                &root.join("etc/bootkeep").join(name),
-                0o644,
-            )?;
-        }
-        Ok(())
-    }
 }
 
+/// Puts what a package of the node would have under `root`: programs, dracut module, units, cloud-init's parts.
+///
+/// # Errors
+/// When something is missing or cannot be written.
+pub fn install_package(tree: &Path, programs: &Path, root: &Path) -> Result<()> {
+    for program in PROGRAMS {
+        let target = root.join("usr/lib/bootkeep").join(program);
+        copy(&programs.join(program), &target, 0o755)?;
+    }
+    let module = tree.join("dracut-module");
+    copy_tree(
+        &module.join("50bootkeep"),
+        &root.join("usr/lib/dracut/modules.d/50bootkeep"),
+    )?;
+    let configuration = root.join("etc/dracut.conf.d/50-bootkeep.conf");
+    copy(&module.join("50-bootkeep.conf"), &configuration, 0o644)?;
+    for files in ["runtime-agent/files", "cloud-init-handler/files"] {
+        copy_tree(&tree.join(files), root)?;
+    }
+    Ok(())
+}
 /// Enables a unit under `root`.
 ///
 /// # Errors
