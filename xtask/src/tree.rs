@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, Result};
 use bootkeep_vm_tests::command;
-use serde_json::Value;
 
 use crate::workspace::Workspace;
 
@@ -37,43 +36,41 @@ const BANNED: &[&str] = &[
     "md5",
     "git2",
 ];
-/// Where crates may come from.
-const REGISTRY: &str = "registry+";
 
 /// Licences, banned crates and sources of all dependencies.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    let text =
-        command::output(
-            workspace
-                .cargo()
-                .args(["metadata", "--format-version=1", "--locked"]),
-        )?;
-    let metadata: Value = serde_json::from_str(&text)?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata has no packages")?;
-    let problems: BTreeSet<String> = packages.iter().flat_map(problems).collect();
+    let tree = [
+        "tree",
+        "--locked",
+        "--workspace",
+        "--edges",
+        "normal,build,dev",
+        "--prefix",
+        "none",
+        "--no-dedupe",
+    ];
+    let text = command::output(workspace.cargo().args(tree).args(["--format", "{p}|{l}"]))?;
+    let lines: BTreeSet<&str> = text.lines().collect();
+    let problems: Vec<String> = lines.into_iter().flat_map(problems).collect();
     if !problems.is_empty() {
-        bail!("{}", problems.into_iter().collect::<Vec<_>>().join("\n"));
+        bail!("{}", problems.join("\n"));
     }
     Ok(())
 }
 
-fn problems(package: &Value) -> Vec<String> {
-    let name = package["name"].as_str().unwrap_or_default();
+/// Of a line `NAME vVERSION (SOURCE)|LICENCE`; the source is left out for the registry.
+fn problems(line: &str) -> Vec<String> {
+    let (package, licence) = line.split_once('|').unwrap_or((line, ""));
+    let name = package.split(' ').next().unwrap_or_default();
     let mut found = Vec::new();
     if BANNED.contains(&name) {
         found.push(format!("{name} is banned"));
     }
-    let licence = package["license"].as_str().unwrap_or_default();
     if !is_allowed(licence) {
         found.push(format!("{name}: licence {licence:?} is not allowed"));
     }
-    if package["source"]
-        .as_str()
-        .is_some_and(|source| !source.starts_with(REGISTRY))
-    {
-        found.push(format!("{name} does not come from the registry"));
+    if package.contains("://") {
+        found.push(format!("{package} does not come from the registry"));
     }
     found
 }
@@ -89,7 +86,7 @@ fn is_allowed(expression: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_allowed;
+    use super::{is_allowed, problems};
 
     #[test]
     fn licences() {
@@ -105,5 +102,17 @@ mod tests {
         for (expression, allowed) in cases {
             assert_eq!(is_allowed(expression), allowed, "{expression}");
         }
+    }
+
+    #[test]
+    fn lines_of_cargo_tree() {
+        assert!(problems("serde v1.0.0|MIT OR Apache-2.0").is_empty());
+        assert!(problems("xtask v0.1.0 (/src/xtask)|MIT OR Apache-2.0").is_empty());
+        assert_eq!(problems("ring v0.17.0|Apache-2.0 AND ISC").len(), 1);
+        assert_eq!(
+            problems("x v1.0.0 (https://example.org/x#1234)|GPL-3.0").len(),
+            2
+        );
+        assert_eq!(problems("proc-macro v1.0.0 (proc-macro)|MIT").len(), 0);
     }
 }
