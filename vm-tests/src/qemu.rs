@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -46,12 +47,15 @@ pub struct Machine<'a> {
     pub disk: &'a Path,
     /// A further disk.
     pub second_disk: Option<&'a Path>,
+    /// A further network interface that nobody answers on.
+    pub idle_nic: bool,
 }
 
 /// A running machine. It is switched off when this is dropped.
 #[derive(Debug)]
 pub struct Vm {
     process: Background,
+    keyboard: ChildStdin,
     /// Its console.
     pub serial: Serial,
     /// When it was switched on.
@@ -107,6 +111,9 @@ impl Machine<'_> {
             );
             command.args(["-drive", &drive]);
         }
+        if self.idle_nic {
+            command.args(["-device", "virtio-net-pci,romfile="]);
+        }
         if self.firmware == Firmware::Ovmf {
             command.args(ovmf(directory)?);
         }
@@ -135,11 +142,16 @@ fn ovmf(directory: &Path) -> Result<Vec<String>> {
 
 fn run(mut command: Command, directory: &Path, watcher: Watcher) -> Result<Vm> {
     command
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(File::create(directory.join("qemu.log"))?);
     let started = Instant::now();
     let mut process = Background::spawn("qemu", &mut command)?;
+    let keyboard = process
+        .child()
+        .stdin
+        .take()
+        .context("QEMU has no keyboard")?;
     let console = process
         .child()
         .stdout
@@ -149,6 +161,7 @@ fn run(mut command: Command, directory: &Path, watcher: Watcher) -> Result<Vm> {
     let serial = Serial::follow(console, log, started, watcher);
     Ok(Vm {
         process,
+        keyboard,
         serial,
         started,
     })
@@ -158,6 +171,16 @@ impl Vm {
     /// Whether it is on.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
+    }
+
+    /// Types at the console, with Enter.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn type_line(&mut self, text: &[u8]) -> Result<()> {
+        self.keyboard.write_all(text)?;
+        self.keyboard.write_all(b"\n")?;
+        Ok(self.keyboard.flush()?)
     }
 
     /// Switches it off, without asking it.

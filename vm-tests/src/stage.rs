@@ -170,6 +170,10 @@ pub struct Boot<'a> {
     pub seed: Seed,
     /// A further disk.
     pub second_disk: Option<PathBuf>,
+    /// A further network interface that nobody answers on.
+    pub idle_nic: bool,
+    /// Another initramfs than the image's.
+    pub initrd: Option<PathBuf>,
 }
 
 /// Policies of a known-good boot.
@@ -248,9 +252,10 @@ impl Stage<'_> {
     pub fn boot_watched(&self, boot: Boot<'_>, watcher: Watcher) -> Result<Booted> {
         self.guest.reset(boot.seed);
         let image = &self.set.image;
+        let plain = boot.initrd.unwrap_or_else(|| image.initrd());
         let initrd = match boot.overlay.as_slice() {
-            [] => image.initrd(),
-            overlay => initramfs::overlaid(&image.initrd(), overlay, &self.directory)?,
+            [] => plain,
+            overlay => initramfs::overlaid(&plain, overlay, &self.directory)?,
         };
         let tpm = self.tpm.start()?;
         let machine = Machine {
@@ -264,6 +269,7 @@ impl Stage<'_> {
             cmdline: &cmdline(boot.cmdline),
             disk: &image.disk(),
             second_disk: boot.second_disk.as_deref(),
+            idle_nic: boot.idle_nic,
         };
         let vm = machine.start(&self.tpm, &self.directory, watcher)?;
         Ok(Booted { vm, _tpm: tpm })

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{product, Image};
-use crate::command;
+use crate::{
+    cache::{remove, Cache},
+    command,
+};
 
 /// Makes it with the node's own configuration, and unpacks it for the runtime policy.
 ///
@@ -49,6 +52,35 @@ pub fn dracut(root: &Path, output: &str, more: &[&str], log: &Path) -> Result<()
     command::logged(&mut command, log)
 }
 
+/// The initramfs of the same node with another `agent.yaml`, made by dracut as the image's is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn configured(cache: &Cache, image: &Image, agent_yaml: &str) -> Result<PathBuf> {
+    let recipe = image
+        .recipe()?
+        .text(agent_yaml)
+        .text(include_str!("initramfs.rs"));
+    let directory = cache.once("configured", &recipe, |path| {
+        let root = path.join("root");
+        command::output(
+            Command::new("cp")
+                .arg("--archive")
+                .arg(image.rootfs())
+                .arg(&root),
+        )?;
+        fs::write(root.join("etc/bootkeep/agent.yaml"), agent_yaml)?;
+        dracut(&root, "/boot/initrd.img", &[], &path.join("initrd.log"))?;
+        product::copy(
+            &root.join("boot/initrd.img"),
+            &path.join("initrd.img"),
+            0o644,
+        )?;
+        remove(&root)
+    })?;
+    Ok(directory.join("initrd.img"))
+}
+
 /// The version of the one kernel that is installed.
 ///
 /// # Errors
@@ -81,7 +113,7 @@ pub fn overlaid(initrd: &Path, overlay: &Overlay<'_>, directory: &Path) -> Resul
         directory.join("overlay"),
         directory.join("initrd-overlaid.img"),
     );
-    crate::cache::remove(&tree)?;
+    remove(&tree)?;
     for (path, content, mode) in overlay {
         let target = tree.join(path.trim_start_matches('/'));
         if let Some(parent) = target.parent() {

@@ -91,7 +91,12 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "dead-services",
-        promise: "with nobody to answer the boot ends at its deadline, locked",
+        promise: "with nobody to answer, and one network interface dead, the boot ends at its deadline, locked",
         prove: outage::dead_services,
+    },
+    Scenario {
+        name: "recovery-key",
+        promise: "where the owner allows it, a person at the console opens the root when the agent has given up",
+        prove: outage::recovery_key,
     },
 ];

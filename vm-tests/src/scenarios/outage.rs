@@ -6,9 +6,13 @@ use anyhow::{ensure, Result};
 
 use crate::{
     guest::Guest,
-    services::Service,
-    stage::{Boot, Set, GAVE_UP, OPEN, PATIENCE},
+    image::{initramfs, LUKS_KEY},
+    services::{Service, Services},
+    stage::{Boot, Set, Stage, GAVE_UP, OPEN, PATIENCE},
 };
+
+/// How systemd asks a person.
+const PROMPT: &str = "enter passphrase for disk";
 
 pub(super) fn restarts(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let policies = set.policies(guest, false)?;
@@ -34,17 +38,12 @@ pub(super) fn restarts(set: &Set, guest: &Guest, name: &str) -> Result<()> {
 
 pub(super) fn dead_services(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let mut stage = set.stage(name, guest)?;
-    for service in [Service::Verifier, Service::Registrar, Service::Ca] {
-        stage.services.stop(service);
-    }
-    let config = std::fs::read_to_string(stage.owner.node_files().join("agent.yaml"))?;
-    let config = format!(
-        "{}\ndeadline_seconds: 20\n",
-        without(&config, "deadline_seconds")
-    );
+    stop_all(&mut stage.services);
+    let config = configuration(&stage, "deadline_seconds: 20\n")?;
     let overlay = vec![("etc/bootkeep/agent.yaml", config.into_bytes(), 0o644)];
     let mut booted = stage.boot(Boot {
         overlay,
+        idle_nic: true,
         ..Boot::default()
     })?;
     booted.vm.serial.wait(GAVE_UP, &[OPEN], PATIENCE)?;
@@ -57,10 +56,45 @@ pub(super) fn dead_services(set: &Set, guest: &Guest, name: &str) -> Result<()> 
     Ok(())
 }
 
-fn without(config: &str, key: &str) -> String {
-    config
+pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
+    let mut stage = set.stage(name, guest)?;
+    stop_all(&mut stage.services);
+    let config = configuration(&stage, "deadline_seconds: 10\npassphrase: true\n")?;
+    let initrd = initramfs::configured(&set.cache, &set.image, &config)?;
+    let mut booted = stage.boot(Boot {
+        initrd: Some(initrd),
+        ..Boot::default()
+    })?;
+    booted.vm.serial.wait(PROMPT, &[], PATIENCE)?;
+    ensure!(
+        booted.vm.serial.find(GAVE_UP).is_some(),
+        "a person was asked before the agent gave up"
+    );
+    booted.vm.type_line(LUKS_KEY)?;
+    guest.wait_until_up(PATIENCE, || booted.vm.is_running())?;
+    let root = guest.ok("findmnt --noheadings --output SOURCE /")?;
+    ensure!(root.trim() == "/dev/mapper/cryptroot", "the root is {root}");
+    let pcr = guest.ok("cat /sys/class/tpm/tpm0/pcr-sha256/15")?;
+    ensure!(
+        pcr.trim().chars().any(|digit| digit != '0'),
+        "PCR 15 is not latched: shares could still be asked for"
+    );
+    Ok(())
+}
+
+fn stop_all(services: &mut Services) {
+    for service in [Service::Verifier, Service::Registrar, Service::Ca] {
+        services.stop(service);
+    }
+}
+
+/// The node's configuration with other values.
+fn configuration(stage: &Stage<'_>, other: &str) -> Result<String> {
+    let config = std::fs::read_to_string(stage.owner.node_files().join("agent.yaml"))?;
+    let kept = config
         .lines()
-        .filter(|line| !line.starts_with(key))
+        .filter(|line| !line.starts_with("deadline_seconds") && !line.starts_with("passphrase"))
         .collect::<Vec<_>>()
-        .join("\n")
+        .join("\n");
+    Ok(format!("{kept}\n{other}"))
 }
