@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde::{de::DeserializeOwned, Serialize};
-use tokio::time::timeout;
+use tokio::time::{timeout, Instant};
 
 use crate::{connect::connect, target::Target, ClientTls, TlsError};
 
@@ -28,6 +28,14 @@ type Connection = SendRequest<Full<Bytes>>;
 
 /// Idle connections kept for each server.
 const IDLE_PER_SERVER: usize = 4;
+/// How long one is kept: less than a service waits for the next request, so that a request seldom meets a closing door.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// A connection that waits for its next request.
+struct Idle {
+    since: Instant,
+    connection: Connection,
+}
 
 /// Why a request gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +97,7 @@ pub struct HttpClient {
 
 #[derive(Default)]
 struct Shared {
-    idle: Mutex<HashMap<String, Vec<Connection>>>,
+    idle: Mutex<HashMap<String, Vec<Idle>>>,
     config: Mutex<Option<Arc<ClientConfig>>>,
 }
 
@@ -264,15 +272,18 @@ impl HttpClient {
     fn take_idle(&self, target: &Target) -> Option<Connection> {
         let mut idle = lock(&self.shared.idle);
         let kept = idle.get_mut(&target.authority)?;
-        kept.retain(|connection| !connection.is_closed());
-        kept.pop()
+        kept.retain(|kept| kept.since.elapsed() < IDLE && !kept.connection.is_closed());
+        kept.pop().map(|kept| kept.connection)
     }
 
     fn keep(&self, target: &Target, connection: Connection) {
         let mut idle = lock(&self.shared.idle);
         let kept = idle.entry(target.authority.clone()).or_default();
         if kept.len() < IDLE_PER_SERVER {
-            kept.push(connection);
+            kept.push(Idle {
+                since: Instant::now(),
+                connection,
+            });
         }
     }
 }

@@ -27,18 +27,25 @@ impl Target {
             .authority()
             .filter(|authority| !authority.as_str().contains('@'))
             .ok_or_else(|| format!("{url}: a host is needed, and no user name"))?;
+        let text = authority.as_str();
+        let bad = || format!("{url}: host or port is not good");
+        let port = match text.strip_prefix(authority.host()).ok_or_else(bad)? {
+            "" => 443,
+            // `Authority::port` says none where the port is not a number in range.
+            _ => authority.port_u16().ok_or_else(bad)?,
+        };
         let host = authority.host();
         let host = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
-        if host.is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
-            return Err(format!("{url}: host or port is not good"));
+        if host.is_empty() {
+            return Err(bad());
         }
         Ok(Self {
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(443),
-            authority: authority.as_str().to_owned(),
+            port,
+            authority: text.to_owned(),
             path: uri
                 .path_and_query()
                 .map_or("/", |path| path.as_str())

@@ -62,7 +62,8 @@ pub(super) struct Pump<S, In> {
     unflushed: bool,
     /// Silence counts from here at the earliest: before, we did not listen.
     listening_since: Instant,
-    pinged: Option<Instant>,
+    /// The peer's last sign of life when it was pinged last.
+    pinged_after: Option<Instant>,
 }
 
 /// Why the pump stops: with an error for the application, a good-bye for the peer, or neither.
@@ -122,7 +123,7 @@ where
             writing: None,
             unflushed: false,
             listening_since: Instant::now(),
-            pinged: None,
+            pinged_after: None,
         }
     }
 
@@ -251,9 +252,10 @@ where
             let moved = self.socket.get_ref().last_write().max(writing.since);
             return (moved + SILENCE).min(writing.since + WRITE);
         }
-        match self.pinged {
-            Some(pinged) if pinged >= self.heard() => self.heard() + SILENCE,
-            _ => self.heard() + PING,
+        let heard = self.heard();
+        match self.pinged_after == Some(heard) {
+            true => heard + SILENCE,
+            false => heard + PING,
         }
     }
 
@@ -272,7 +274,7 @@ where
         if self.heard().elapsed() >= SILENCE {
             return Err(Stop::gone(LinkError::Silent(SILENCE_SECONDS)));
         }
-        self.pinged = Some(Instant::now());
+        self.pinged_after = Some(self.heard());
         self.put(Message::Ping(Default::default()))
     }
 
