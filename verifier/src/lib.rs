@@ -1,1 +1,35 @@
-//! Attests nodes and releases share V
+//! The verifier: attests nodes and releases share V.
+//!
+//! ```text
+//! tenant ── PUT enrolment (V, envelope, policies) ──► store
+//! node   ── link ──► open quote ► boot appraisal ► V ─┐
+//! node   ── link ──► runtime attestation, at an interval and at once when the IMA list grew
+//! tenant ◄─ status, steps, relayed calls
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | `api` | HTTP routes of the tenant |
+//! | `link` | links of nodes: opening, calls, events |
+//! | `attest` | boot and runtime attestation; share V leaves in `attest::share` only |
+//! | `fleet` | nodes in memory and how their verdicts change |
+//! | `store` | what survives a restart |
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod attest;
+mod clock;
+mod config;
+mod counters;
+mod error;
+mod fleet;
+mod link;
+mod registrar;
+mod service;
+mod store;
+
+pub use config::Config;
+pub use error::VerifierError;
+pub use registrar::Registrar;
+pub use service::Verifier;

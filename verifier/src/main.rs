@@ -1,2 +1,65 @@
-//! Attests nodes and releases share V
-fn main() {}
+//! The verifier's process.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use bootkeep_service::{
+    init_logging, load_config, serve_plain, serve_tls, shutdown_signal,
+};
+use bootkeep_verifier::{Config, Verifier};
+use clap::Parser;
+use tokio::net::TcpListener;
+
+/// Attests nodes and releases share V.
+#[derive(Parser)]
+#[command(name = "bootkeep-verifier", version)]
+struct Arguments {
+    /// Configuration file.
+    #[arg(long, default_value = "/etc/bootkeep/verifier.yaml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Checks the configuration and ends.
+    Check,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    init_logging();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bootkeep-verifier: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config: Config = load_config(&arguments.config)?;
+    let config = config.resolved(&arguments.config);
+    let tls = config.server_tls()?;
+    let (registrar, state_key) = (config.registrar()?, config.state_key()?);
+    if matches!(arguments.command, Some(Command::Check)) {
+        return Ok(());
+    }
+    let verifier = Verifier::open(&config.database, state_key, registrar).await?;
+    if let Some(address) = &config.metrics_listen {
+        let listener = listen(address).await?;
+        tokio::spawn(serve_plain(listener, verifier.metrics_router(), shutdown_signal()));
+    }
+    let listener = listen(&config.listen).await?;
+    serve_tls(listener, tls, verifier.router(), shutdown_signal()).await?;
+    Ok(())
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}

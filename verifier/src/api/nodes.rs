@@ -1,0 +1,102 @@
+//! Enrolment and status.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    Json,
+};
+use bootkeep_protocol::{
+    limits::{clean_text, MAX_ENROLMENT},
+    verifier::{Enrolment, LinkInfo, NodeStatus, RevokeRequest},
+    Problem, ProblemKind,
+};
+use bootkeep_service::{BoundedJson, ProblemResponse};
+
+use super::{enrolled, node_id, not_enrolled, Shared, Tenant};
+use crate::{
+    fleet::{NewEnrolment, Node},
+    link::{other_ak, untrusted},
+};
+
+type Answer<T> = Result<Json<T>, ProblemResponse>;
+
+fn status_of(node: &Node) -> Result<NodeStatus, Problem> {
+    node.status().ok_or_else(not_enrolled)
+}
+
+pub(super) async fn list(_: Tenant, State(verifier): Shared) -> Json<Vec<NodeStatus>> {
+    let nodes = verifier.fleet.all();
+    Json(nodes.iter().filter_map(|node| node.status()).collect())
+}
+
+pub(super) async fn status(_: Tenant, State(verifier): Shared, Path(id): Path<String>) -> Answer<NodeStatus> {
+    Ok(Json(status_of(&*enrolled(&verifier, &id)?)?))
+}
+
+pub(super) async fn enrol(
+    _: Tenant,
+    State(verifier): Shared,
+    Path(id): Path<String>,
+    BoundedJson(enrolment): BoundedJson<Enrolment, MAX_ENROLMENT>,
+) -> Answer<NodeStatus> {
+    let id = node_id(&id)?;
+    // A policy of megabytes takes its time to be read: not on the threads that serve connections.
+    let checked = tokio::task::spawn_blocking(|| NewEnrolment::check(enrolment))
+        .await
+        .map_err(|_| Problem::new(ProblemKind::Internal, "internal", "the enrolment could not be read"))??;
+    let node = verifier.fleet.node(&id);
+    let changed = verifier.fleet.enrol(&node, checked).await.map_err(Problem::from)?;
+    if changed {
+        node.step("enrolled", "waiting for evidence");
+        end_other_aks(&node);
+    }
+    Ok(Json(status_of(&node)?))
+}
+
+/// Links that opened before the enrolment must be of the AK it names.
+fn end_other_aks(node: &Arc<Node>) {
+    let Some(enrolment) = node.enrolment() else {
+        return;
+    };
+    for link in node.links() {
+        if !link.fits(&enrolment) {
+            link.end(other_ak());
+        }
+    }
+}
+
+pub(super) async fn forget(
+    _: Tenant,
+    State(verifier): Shared,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ProblemResponse> {
+    let node = enrolled(&verifier, &id)?;
+    verifier.fleet.forget(&node).await.map_err(Problem::from)?;
+    node.step("forgotten", "the tenant removed the enrolment");
+    let id = node.id().clone();
+    drop(node);
+    verifier.fleet.tidy(&id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn links(_: Tenant, State(verifier): Shared, Path(id): Path<String>) -> Answer<Vec<LinkInfo>> {
+    let node = verifier.fleet.get(&node_id(&id)?);
+    Ok(Json(node.map(|node| node.link_infos()).unwrap_or_default()))
+}
+
+pub(super) async fn revoke(
+    _: Tenant,
+    State(verifier): Shared,
+    Path(id): Path<String>,
+    BoundedJson(request): BoundedJson<RevokeRequest>,
+) -> Answer<NodeStatus> {
+    let node = enrolled(&verifier, &id)?;
+    let reason = clean_text(&request.reason);
+    let stored = verifier.fleet.revoke(&node, &reason).await;
+    node.end_links(&untrusted("revoked", &reason));
+    stored.map_err(Problem::from)?;
+    node.step("revoked", &reason);
+    Ok(Json(status_of(&node)?))
+}

@@ -1,0 +1,103 @@
+//! A node in its initramfs: appraise its boot, then send V.
+
+use std::sync::Arc;
+
+use bootkeep_policy::{appraise_boot, boot_call, Booted, Policies, Question, Refusal};
+use bootkeep_protocol::{
+    link::{Call, Evidence, Reply},
+    Role,
+};
+
+use super::{end_refused, pause_after, refuse, share, RETRY};
+use crate::{
+    clock::now_ms,
+    error::VerifierError,
+    fleet::{Checkpoint, Enrolled, Node},
+    link::{CallError, Link},
+    service::Verifier,
+};
+
+enum Outcome {
+    Good(Box<Booted>),
+    Refused(Refusal),
+    NoEvidence(CallError),
+}
+
+/// Until V is sent or the evidence is refused.
+pub(super) async fn attest(verifier: &Verifier, node: &Node, link: &Link, enrolled: &Arc<Enrolled>) {
+    if !node.trust().is_open() {
+        return;
+    }
+    loop {
+        match appraise(verifier, node, link, enrolled).await {
+            Ok(Outcome::Good(booted)) => match release(verifier, node, link, enrolled, *booted).await {
+                Ok(()) => return,
+                Err(error) => pause_after(node, &error).await,
+            },
+            Ok(Outcome::Refused(refusal)) => {
+                refuse(verifier, node, enrolled, &refusal).await;
+                return end_refused(link, &refusal);
+            }
+            Ok(Outcome::NoEvidence(error)) => {
+                node.step("no-evidence", &error.to_string());
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => pause_after(node, &error).await,
+        }
+    }
+}
+
+async fn appraise(
+    verifier: &Verifier,
+    node: &Node,
+    link: &Link,
+    enrolled: &Enrolled,
+) -> Result<Outcome, VerifierError> {
+    let call = boot_call(verifier.nonce()?, Role::Verifier, 0);
+    let evidence: Box<Evidence> = match link.calls.ask(Call::Quote(call.clone())).await {
+        Ok(Reply::Quote(evidence)) => evidence,
+        Ok(_) => return Ok(Outcome::NoEvidence(CallError::OtherReply)),
+        Err(error) => return Ok(Outcome::NoEvidence(error)),
+    };
+    let question = Question {
+        node: node.id(),
+        ak: &link.ak,
+        call: &call,
+        exporter: &link.exporter,
+        phase: link.phase,
+    };
+    let policies = Policies {
+        boot: &enrolled.boot_policy,
+        runtime: &enrolled.runtime_policy,
+    };
+    let previous = node.trust().baseline.map(|baseline| baseline.clock());
+    Ok(match appraise_boot(&question, &evidence, policies, previous) {
+        Ok(booted) => Outcome::Good(Box::new(booted)),
+        Err(refusal) => Outcome::Refused(refusal),
+    })
+}
+
+/// Stores the verdict, then sends V for this very appraisal.
+async fn release(
+    verifier: &Verifier,
+    node: &Node,
+    link: &Link,
+    enrolled: &Arc<Enrolled>,
+    booted: Booted,
+) -> Result<(), VerifierError> {
+    let clock = booted.baseline().clock();
+    let checkpoint = Checkpoint {
+        reset_count: clock.reset_count,
+        ima: booted.ima().clone(),
+    };
+    let verdict = |trust: &mut crate::fleet::Trust| trust.boot_trusted(&booted, now_ms());
+    if !verifier.fleet.change(node, enrolled, verdict).await? || !node.trust().is_open() {
+        return Ok(());
+    }
+    node.keep_checkpoint(checkpoint);
+    let safe = if clock.safe { "" } else { ", after an unclean power-off" };
+    let entries = booted.ima().entries();
+    node.step("appraised", &format!("boot good, {entries} IMA entries{safe}"));
+    verifier.counters.appraised();
+    share::send(verifier, node, link, booted).await
+}

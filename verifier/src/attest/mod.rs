@@ -1,0 +1,94 @@
+//! Attestation of one linked node, for as long as its link lives.
+
+mod boot;
+mod runtime;
+mod share;
+
+use std::{sync::Arc, time::Duration};
+
+use bootkeep_policy::Refusal;
+use bootkeep_protocol::{Phase, Problem};
+
+use crate::{
+    error::VerifierError,
+    fleet::{Enrolled, Node},
+    link::{other_ak, problem_of, Link},
+    service::Verifier,
+};
+
+/// Pause after a failure that is not the node's evidence.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Attests the node of a link under its enrolment, and again from the start whenever the enrolment changes. Ends only
+/// with the link.
+pub(crate) async fn drive(verifier: Arc<Verifier>, node: Arc<Node>, link: Arc<Link>) {
+    let mut enrolments = node.watch_enrolment();
+    loop {
+        let current = enrolments.borrow_and_update().clone();
+        let work = async {
+            match current {
+                Some(enrolled) => attest(&verifier, &node, &link, &enrolled).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = work => std::future::pending().await,
+            changed = enrolments.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn attest(verifier: &Verifier, node: &Node, link: &Link, enrolled: &Arc<Enrolled>) {
+    if !link.fits(enrolled) {
+        return link.end(other_ak());
+    }
+    match link.phase {
+        Phase::Initramfs => boot::attest(verifier, node, link, enrolled).await,
+        Phase::Runtime => runtime::attest(verifier, node, link, enrolled).await,
+    }
+}
+
+/// A link has opened: when it is of another boot than the appraised one, what was known of that boot is over.
+pub(crate) async fn note_boot(
+    verifier: &Verifier,
+    node: &Node,
+    enrolled: &Arc<Enrolled>,
+    link: &Link,
+) -> Result<(), Problem> {
+    let known = node.trust();
+    let appraised = known.baseline.as_ref().map(|b| b.clock().reset_count);
+    let same = known.boot_id.as_ref() == Some(&link.boot_id)
+        || appraised.is_some_and(|reset| reset == link.clock.reset_count);
+    if same && known.boot_id.is_some() {
+        return Ok(());
+    }
+    let change = |trust: &mut crate::fleet::Trust| trust.begin_boot(&link.boot_id, crate::clock::now_ms());
+    verifier.fleet.change(node, enrolled, change).await?;
+    Ok(())
+}
+
+/// Evidence was refused: the verdict, the step, the count.
+async fn refuse(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>, refusal: &Refusal) {
+    for reason in refusal.reasons() {
+        verifier.counters.refused(&reason.code);
+    }
+    let verdict = |trust: &mut crate::fleet::Trust| trust.refused(refusal, crate::clock::now_ms());
+    match verifier.fleet.condemn(node, enrolled, verdict).await {
+        Ok(true) => node.step("untrusted", &refusal.to_string()),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::error!(node = node.id().short(), %error, "a verdict could not be stored");
+            node.step("untrusted", &refusal.to_string());
+        }
+    }
+}
+
+/// A fault of ours: the node keeps what trust it has, until it runs out.
+async fn pause_after(node: &Node, error: &VerifierError) {
+    tracing::error!(node = node.id().short(), %error, "attestation failed on our side");
+    tokio::time::sleep(RETRY).await;
+}
+
+fn end_refused(link: &Link, refusal: &Refusal) {
+    link.end(problem_of(refusal));
+}

@@ -1,0 +1,160 @@
+//! A running node: attest at an interval, and at once when its IMA list grew.
+
+use std::{sync::Arc, time::Duration};
+
+use bootkeep_policy::{
+    appraise_runtime, runtime_call, Attested, Baseline, ImaState, Progress, Question, Refusal,
+};
+use bootkeep_protocol::{
+    link::{Call, Evidence, Reply},
+    Role,
+};
+use tokio::time::{sleep_until, Instant};
+
+use super::{pause_after, refuse, RETRY};
+use crate::{
+    clock::now_ms,
+    error::VerifierError,
+    fleet::{Checkpoint, Enrolled, Node, Verdict},
+    link::{CallError, Link},
+    service::Verifier,
+};
+
+/// Shortest time between the starts of two attestations: a node that reports growth all the time gets no more.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+enum Outcome {
+    Good(Box<Attested>),
+    More,
+    Refused(Refusal),
+    NoEvidence(CallError),
+}
+
+/// Until evidence is refused.
+pub(super) async fn attest(verifier: &Verifier, node: &Node, link: &Link, enrolled: &Arc<Enrolled>) {
+    let trust = node.trust();
+    if !trust.is_open() {
+        return;
+    }
+    let same_boot = |baseline: &Baseline| baseline.clock().reset_count == link.clock.reset_count;
+    let Some(baseline) = trust.baseline.filter(same_boot) else {
+        return no_boot_evidence(verifier, node, enrolled).await;
+    };
+    let mut attestation = Attestation {
+        verifier,
+        node,
+        link,
+        enrolled,
+        ima: node.checkpoint(baseline.clock().reset_count),
+        baseline,
+    };
+    if let Err(refusal) = attestation.go_on().await {
+        refuse(verifier, node, enrolled, &refusal).await;
+    }
+}
+
+/// The boot was not seen in its initramfs, so nothing says that it was good: no trust, and no blame either.
+async fn no_boot_evidence(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>) {
+    let detail = "this boot was not appraised in its initramfs: it was unlocked without this verifier";
+    node.step("refused", detail);
+    verifier.counters.refused("no-boot-evidence");
+    let explain = |trust: &mut crate::fleet::Trust| trust.explain("no-boot-evidence", detail);
+    if let Err(error) = verifier.fleet.change(node, enrolled, explain).await {
+        pause_after(node, &error).await;
+    }
+}
+
+struct Attestation<'a> {
+    verifier: &'a Verifier,
+    node: &'a Node,
+    link: &'a Link,
+    enrolled: &'a Arc<Enrolled>,
+    baseline: Baseline,
+    ima: ImaState,
+}
+
+impl Attestation<'_> {
+    /// Attests again and again; gives the refusal that ends it.
+    async fn go_on(&mut self) -> Result<(), Refusal> {
+        loop {
+            let started = Instant::now();
+            match self.once().await {
+                Ok(Outcome::Refused(refusal)) => return Err(refusal),
+                Ok(Outcome::More) => continue,
+                Ok(Outcome::Good(attested)) => {
+                    if let Err(error) = self.good(&attested).await {
+                        pause_after(self.node, &error).await;
+                    }
+                    self.wait(started, Duration::from_secs(self.enrolled.terms.interval_seconds.into()))
+                        .await;
+                }
+                Ok(Outcome::NoEvidence(error)) => {
+                    self.node.step("no-evidence", &error.to_string());
+                    self.wait(started, RETRY).await;
+                }
+                Err(error) => pause_after(self.node, &error).await,
+            }
+        }
+    }
+
+    async fn once(&mut self) -> Result<Outcome, VerifierError> {
+        let call = runtime_call(self.verifier.nonce()?, Role::Verifier, self.ima.offset());
+        let evidence: Box<Evidence> = match self.link.calls.ask(Call::Quote(call.clone())).await {
+            Ok(Reply::Quote(evidence)) => evidence,
+            Ok(_) => return Ok(Outcome::NoEvidence(CallError::OtherReply)),
+            Err(error) => return Ok(Outcome::NoEvidence(error)),
+        };
+        let question = Question {
+            node: self.node.id(),
+            ak: &self.link.ak,
+            call: &call,
+            exporter: &self.link.exporter,
+            phase: self.link.phase,
+        };
+        let enrolled = self.enrolled;
+        let progress = appraise_runtime(
+            &question,
+            &evidence,
+            &enrolled.runtime_policy,
+            &enrolled.latched_pcr15,
+            &self.baseline,
+            &mut self.ima,
+        );
+        Ok(match progress {
+            Ok(Progress::Whole(attested)) => Outcome::Good(Box::new(attested)),
+            Ok(Progress::More) => Outcome::More,
+            Err(refusal) => Outcome::Refused(refusal),
+        })
+    }
+
+    async fn good(&mut self, attested: &Attested) -> Result<(), VerifierError> {
+        self.baseline = attested.baseline().clone();
+        let was_trusted = matches!(self.node.trust().verdict, Verdict::Trusted { until_ms } if now_ms() < until_ms);
+        let interval = self.enrolled.terms.interval_seconds;
+        let verdict = |trust: &mut crate::fleet::Trust| trust.attested(attested, interval, now_ms());
+        if !self.verifier.fleet.change(self.node, self.enrolled, verdict).await? {
+            return Ok(());
+        }
+        self.verifier.counters.attested();
+        self.node.keep_checkpoint(Checkpoint {
+            reset_count: self.baseline.clock().reset_count,
+            ima: self.ima.clone(),
+        });
+        if !was_trusted {
+            let detail = format!("{} IMA entries appraised", attested.ima_entries());
+            self.node.step("trusted", &detail);
+        }
+        Ok(())
+    }
+
+    /// Until `pause` is over or the list grew beyond what was appraised. Growth during an attestation counts once.
+    async fn wait(&self, started: Instant, pause: Duration) {
+        let mut grew = self.link.grew.subscribe();
+        let appraised = self.ima.entries();
+        tokio::select! {
+            () = sleep_until(started + pause) => {}
+            // The sender lives as long as the link, which we hold.
+            _ = grew.wait_for(|count| *count > appraised) => sleep_until(started + SHORTEST).await,
+        }
+    }
+}

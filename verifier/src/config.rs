@@ -1,0 +1,83 @@
+//! `verifier.yaml`.
+
+use std::path::{Path, PathBuf};
+
+use bootkeep_link::{ClientTls, HttpClient};
+use bootkeep_pki::state_key::StateKey;
+use bootkeep_protocol::Role;
+use bootkeep_service::{resolve, ServerTls, ServiceError};
+use serde::Deserialize;
+
+use crate::{error::VerifierError, registrar::Registrar};
+
+/// The configuration. Relative paths start in the file's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address and port of API and link.
+    pub listen: String,
+    /// Certificate chain with the role `verifier`, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The CA of all service certificates, PEM.
+    pub client_ca: PathBuf,
+    /// `sqlite:///path` or `postgres://…`.
+    pub database: String,
+    /// 32 bytes that seal V and envelopes at rest.
+    pub state_key: PathBuf,
+    /// URL of the registrar.
+    pub registrar: String,
+    /// Address and port of `/metrics`, plain HTTP; absent: none.
+    #[serde(default)]
+    pub metrics_listen: Option<String>,
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, VerifierError> {
+    std::fs::read(&path).map_err(|source| VerifierError::File { path, source })
+}
+
+impl Config {
+    /// With every path resolved against the configuration file's folder.
+    #[must_use]
+    pub fn resolved(mut self, file: &Path) -> Self {
+        for path in [
+            &mut self.certificate,
+            &mut self.key,
+            &mut self.client_ca,
+            &mut self.state_key,
+        ] {
+            *path = resolve(file, path);
+        }
+        self
+    }
+
+    /// The front's TLS.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub fn server_tls(&self) -> Result<ServerTls, ServiceError> {
+        ServerTls::load(&self.certificate, &self.key, &self.client_ca)
+    }
+
+    /// The client for the registrar.
+    ///
+    /// # Errors
+    /// [`VerifierError::File`], [`VerifierError::Tls`].
+    pub fn registrar(&self) -> Result<Registrar, VerifierError> {
+        let ca = read(self.client_ca.clone())?;
+        let certificate = read(self.certificate.clone())?;
+        let key = zeroize::Zeroizing::new(read(self.key.clone())?);
+        let tls = ClientTls::with_identity(&ca, &certificate, &key)
+            .map_err(|error| VerifierError::Tls(error.to_string()))?;
+        Ok(Registrar::new(HttpClient::new(tls, Role::Registrar), &self.registrar))
+    }
+
+    /// The key of the secrets at rest.
+    ///
+    /// # Errors
+    /// [`VerifierError::StateKey`].
+    pub fn state_key(&self) -> Result<StateKey, VerifierError> {
+        StateKey::load(&self.state_key).map_err(|error| VerifierError::StateKey(error.to_string()))
+    }
+}

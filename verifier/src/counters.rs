@@ -1,0 +1,66 @@
+//! What happened how often, in the text format of Prometheus.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Mutex, PoisonError,
+    },
+};
+
+/// Codes come from our own code, but a bound costs nothing.
+const MAX_CODES: usize = 256;
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    boots: AtomicU64,
+    attestations: AtomicU64,
+    shares: AtomicU64,
+    refusals: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Counters {
+    pub(crate) fn appraised(&self) {
+        self.boots.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn attested(&self) {
+        self.attestations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn share_sent(&self) {
+        self.shares.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, code: &str) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.len() < MAX_CODES || refusals.contains_key(code) {
+            *refusals.entry(code.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// The text for `/metrics`.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, help, counter) in [
+            ("boots_appraised", "Boots that were appraised and good.", &self.boots),
+            ("attestations", "Attestations of running nodes that were good.", &self.attestations),
+            ("shares_sent", "Shares V that nodes took.", &self.shares),
+        ] {
+            let value = counter.load(Ordering::Relaxed);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "# HELP bootkeep_verifier_{name}_total {help}");
+            let _ = writeln!(text, "# TYPE bootkeep_verifier_{name}_total counter");
+            let _ = writeln!(text, "bootkeep_verifier_{name}_total {value}");
+        }
+        let _ = writeln!(text, "# HELP bootkeep_verifier_refusals_total Refusals by their stable code.");
+        let _ = writeln!(text, "# TYPE bootkeep_verifier_refusals_total counter");
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        for (code, value) in refusals.iter() {
+            let _ = writeln!(text, "bootkeep_verifier_refusals_total{{code=\"{code}\"}} {value}");
+        }
+        text
+    }
+}

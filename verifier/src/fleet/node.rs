@@ -1,0 +1,214 @@
+//! One node in memory: verdict, steps, links.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bootkeep_policy::ImaState;
+use bootkeep_protocol::{
+    link::LATCH_PCR,
+    verifier::{LinkInfo, NodeStatus, StepRecord},
+    Bytes, NodeId, Phase, Problem, ProblemKind,
+};
+use tokio::sync::watch;
+
+use super::{steps::Steps, trust::Trust, Enrolled};
+use crate::{clock::now_ms, link::Link};
+
+/// A node, enrolled or only linked.
+#[derive(Debug)]
+pub(crate) struct Node {
+    id: NodeId,
+    inner: Mutex<Inner>,
+    enrolment: watch::Sender<Option<Arc<Enrolled>>>,
+    changes: watch::Sender<()>,
+    /// Held while a verdict is worked out, stored and published.
+    pub(super) gate: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    trust: Trust,
+    steps: Steps,
+    links: BTreeMap<Phase, Arc<Link>>,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// How far the IMA list of a boot was appraised. In memory only: without it the list is read from its start.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) reset_count: u32,
+    pub(crate) ima: ImaState,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, enrolment: Option<Arc<Enrolled>>, trust: Trust) -> Self {
+        Self {
+            id,
+            inner: Mutex::new(Inner {
+                trust,
+                steps: Steps::starting_at(now_ms()),
+                links: BTreeMap::new(),
+                checkpoint: None,
+            }),
+            enrolment: watch::Sender::new(enrolment),
+            changes: watch::Sender::new(()),
+            gate: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// Every change is one assignment, so a panic elsewhere leaves nothing half done.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enrolment(&self) -> Option<Arc<Enrolled>> {
+        self.enrolment.borrow().clone()
+    }
+
+    pub(crate) fn watch_enrolment(&self) -> watch::Receiver<Option<Arc<Enrolled>>> {
+        self.enrolment.subscribe()
+    }
+
+    /// Changes whenever steps, status or links may have.
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        self.inner().trust.clone()
+    }
+
+    pub(super) fn publish(&self, trust: Trust) {
+        self.inner().trust = trust;
+        self.changes.send_replace(());
+    }
+
+    /// Publishes a new enrolment with its verdict; `None` forgets the node.
+    pub(super) fn publish_enrolment(&self, enrolment: Option<Arc<Enrolled>>, trust: Trust) {
+        {
+            let mut inner = self.inner();
+            inner.trust = trust;
+            inner.checkpoint = None;
+        }
+        self.enrolment.send_replace(enrolment);
+        self.changes.send_replace(());
+    }
+
+    pub(crate) fn step(&self, step: &str, detail: &str) {
+        self.record(step, None, detail);
+    }
+
+    pub(crate) fn record(&self, step: &str, node_ms: Option<u64>, detail: &str) {
+        tracing::info!(node = self.id.short(), step, detail, "step");
+        self.inner().steps.push(now_ms(), step, node_ms, detail);
+        self.changes.send_replace(());
+    }
+
+    pub(crate) fn steps_after(&self, number: u64) -> Vec<StepRecord> {
+        self.inner().steps.after(number)
+    }
+
+    pub(crate) fn confirmation(&self) -> Option<Bytes> {
+        self.inner().trust.confirmation.clone()
+    }
+
+    pub(crate) fn checkpoint(&self, reset_count: u32) -> ImaState {
+        match &self.inner().checkpoint {
+            Some(known) if known.reset_count == reset_count => known.ima.clone(),
+            _ => ImaState::default(),
+        }
+    }
+
+    pub(crate) fn keep_checkpoint(&self, checkpoint: Checkpoint) {
+        self.inner().checkpoint = Some(checkpoint);
+    }
+
+    /// Puts a link in its place and gives back the one that was there.
+    pub(crate) fn add_link(&self, link: Arc<Link>) -> Option<Arc<Link>> {
+        let old = self.inner().links.insert(link.phase, link);
+        self.changes.send_replace(());
+        old
+    }
+
+    pub(crate) fn remove_link(&self, link: &Arc<Link>) {
+        {
+            let mut inner = self.inner();
+            let current = inner.links.get(&link.phase);
+            if current.is_some_and(|current| Arc::ptr_eq(current, link)) {
+                inner.links.remove(&link.phase);
+            }
+        }
+        self.changes.send_replace(());
+    }
+
+    pub(crate) fn link(&self, phase: Phase) -> Option<Arc<Link>> {
+        self.inner().links.get(&phase).cloned()
+    }
+
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        self.inner().links.values().cloned().collect()
+    }
+
+    /// Ends every link, saying why.
+    pub(crate) fn end_links(&self, problem: &Problem) {
+        for link in self.links() {
+            link.end(problem.clone());
+        }
+    }
+
+    pub(crate) fn link_infos(&self) -> Vec<LinkInfo> {
+        let enrolled = self.enrolment().is_some();
+        let info = |link: Arc<Link>| LinkInfo {
+            node_id: self.id.clone(),
+            phase: link.phase,
+            boot_id: link.boot_id.clone(),
+            exporter: link.exporter.as_slice().into(),
+            enrolled,
+        };
+        self.links().into_iter().map(info).collect()
+    }
+
+    /// The status now; `None` when the node is not enrolled.
+    pub(crate) fn status(&self) -> Option<NodeStatus> {
+        let enrolment = self.enrolment()?;
+        let inner = self.inner();
+        let links: Vec<Phase> = inner.links.keys().copied().collect();
+        let trust = &inner.trust;
+        let now = now_ms();
+        Some(NodeStatus {
+            node_id: self.id.clone(),
+            label: enrolment.terms.label.clone(),
+            state: trust.state_at(now, &links),
+            since_ms: trust.since_at(now),
+            trusted_until_ms: trust.until_ms(),
+            reasons: trust.reasons.clone(),
+            claims: trust.claims.clone(),
+            attestations: trust.attestations,
+            ima_entries: trust.ima_entries,
+            boot_id: trust.boot_id.clone(),
+            clock_safe: trust.clock_safe,
+            links,
+            interval_seconds: enrolment.terms.interval_seconds,
+        })
+    }
+
+    /// Whether nothing would be lost by forgetting it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.enrolment.borrow().is_none() && self.inner().links.is_empty()
+    }
+}
+
+/// Why a node that has opened its volume gets no link of the initramfs.
+pub(crate) fn latched() -> Problem {
+    Problem::new(
+        ProblemKind::Untrusted,
+        "latched",
+        format!("PCR {LATCH_PCR} is not zero: this boot has already opened its volume, no share leaves any more"),
+    )
+}

@@ -1,0 +1,222 @@
+//! What survives a restart: enrolments, sealed secrets, verdicts.
+
+mod seal;
+
+use std::{collections::HashMap, sync::Arc};
+
+use bootkeep_policy::{BootPolicy, RuntimePolicy};
+use bootkeep_protocol::NodeId;
+use bootkeep_store::Store;
+use sqlx::{migrate::Migrator, Row};
+
+pub(crate) use seal::Sealer;
+
+use crate::{
+    error::VerifierError,
+    fleet::{Enrolled, NewEnrolment, Secrets, Terms, Trust},
+};
+
+/// The tables.
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// A node as it was stored.
+pub(crate) struct StoredNode {
+    pub(crate) id: NodeId,
+    pub(crate) enrolled: Enrolled,
+    pub(crate) trust: Trust,
+}
+
+/// The database and the key of its secrets.
+#[derive(Debug)]
+pub(crate) struct Database {
+    store: Store,
+    sealer: Sealer,
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, VerifierError> {
+    serde_json::to_string(value).map_err(|error| VerifierError::Document(error.to_string()))
+}
+
+fn document<T: for<'de> serde::Deserialize<'de>>(text: &str) -> Result<T, VerifierError> {
+    serde_json::from_str(text).map_err(|error| VerifierError::Document(error.to_string()))
+}
+
+impl Database {
+    pub(crate) fn new(store: Store, sealer: Sealer) -> Self {
+        Self { store, sealer }
+    }
+
+    /// Every node whose row can be read.
+    pub(crate) async fn load(&self) -> Result<Vec<StoredNode>, VerifierError> {
+        let mut policies = Policies::new(&self.store);
+        let rows = sqlx::query("SELECT node_id, enrolment, boot_policy, runtime_policy, trust FROM nodes")
+            .fetch_all(self.store.pool())
+            .await?;
+        let mut nodes = Vec::new();
+        for row in rows {
+            let id: String = row.try_get("node_id")?;
+            match read_row(&row, &mut policies).await {
+                Ok(node) => nodes.push(node),
+                Err(error) => tracing::error!(node = id, %error, "an enrolment cannot be read and is left out"),
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Stores an enrolment in place of the node's old one.
+    pub(crate) async fn enrol(
+        &self,
+        id: &NodeId,
+        new: &NewEnrolment,
+        trust: &Trust,
+    ) -> Result<(), VerifierError> {
+        let enrolled = &new.enrolled;
+        let share = self.sealer.seal(id, "share-v", new.secrets.share.expose())?;
+        let envelope = self.sealer.seal(id, "envelope", &new.secrets.envelope)?;
+        let mut transaction = self.store.pool().begin().await?;
+        for (digest, text) in [
+            (&enrolled.boot_digest, &new.boot_document),
+            (&enrolled.runtime_digest, &new.runtime_document),
+        ] {
+            sqlx::query("INSERT INTO policies (digest, document) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING")
+                .bind(digest.as_str())
+                .bind(text.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        sqlx::query("DELETE FROM nodes WHERE node_id = $1")
+            .bind(id.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT INTO nodes (node_id, enrolment, boot_policy, runtime_policy, share_v, envelope, trust) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(id.as_str())
+        .bind(json(&enrolled.terms)?)
+        .bind(enrolled.boot_digest.as_str())
+        .bind(enrolled.runtime_digest.as_str())
+        .bind(share)
+        .bind(envelope)
+        .bind(json(trust)?)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(UNUSED_POLICIES).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Stores a verdict.
+    pub(crate) async fn save_trust(&self, id: &NodeId, trust: &Trust) -> Result<(), VerifierError> {
+        sqlx::query("UPDATE nodes SET trust = $2 WHERE node_id = $1")
+            .bind(id.as_str())
+            .bind(json(trust)?)
+            .execute(self.store.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Stores the verdict and deletes V and the envelope.
+    pub(crate) async fn revoke(&self, id: &NodeId, trust: &Trust) -> Result<(), VerifierError> {
+        sqlx::query("UPDATE nodes SET trust = $2, share_v = '', envelope = '' WHERE node_id = $1")
+            .bind(id.as_str())
+            .bind(json(trust)?)
+            .execute(self.store.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes the enrolment.
+    pub(crate) async fn forget(&self, id: &NodeId) -> Result<(), VerifierError> {
+        let mut transaction = self.store.pool().begin().await?;
+        sqlx::query("DELETE FROM nodes WHERE node_id = $1")
+            .bind(id.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(UNUSED_POLICIES).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// V and the envelope; `None` when the node is not enrolled or was revoked.
+    pub(crate) async fn secrets(&self, id: &NodeId) -> Result<Option<Secrets>, VerifierError> {
+        let row = sqlx::query("SELECT share_v, envelope FROM nodes WHERE node_id = $1 AND share_v <> ''")
+            .bind(id.as_str())
+            .fetch_optional(self.store.pool())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let share: String = row.try_get("share_v")?;
+        let envelope: String = row.try_get("envelope")?;
+        Ok(Some(Secrets {
+            share: self.sealer.open_share(id, &share)?,
+            envelope: self.sealer.open(id, "envelope", &envelope)?.to_vec(),
+        }))
+    }
+}
+
+const UNUSED_POLICIES: &str = "DELETE FROM policies WHERE digest NOT IN (SELECT boot_policy FROM nodes) \
+     AND digest NOT IN (SELECT runtime_policy FROM nodes)";
+
+/// Policies while nodes are loaded: each is read and kept once.
+struct Policies<'a> {
+    store: &'a Store,
+    boot: HashMap<String, Arc<BootPolicy>>,
+    runtime: HashMap<String, Arc<RuntimePolicy>>,
+}
+
+impl<'a> Policies<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            boot: HashMap::new(),
+            runtime: HashMap::new(),
+        }
+    }
+
+    async fn text(&self, digest: &str) -> Result<String, VerifierError> {
+        let row = sqlx::query("SELECT document FROM policies WHERE digest = $1")
+            .bind(digest)
+            .fetch_one(self.store.pool())
+            .await?;
+        Ok(row.try_get("document")?)
+    }
+
+    async fn boot(&mut self, digest: &str) -> Result<Arc<BootPolicy>, VerifierError> {
+        if let Some(known) = self.boot.get(digest) {
+            return Ok(known.clone());
+        }
+        let policy = BootPolicy::from_json(self.text(digest).await?.as_bytes());
+        let policy = Arc::new(policy.map_err(|error| VerifierError::Document(error.to_string()))?);
+        self.boot.insert(digest.to_owned(), policy.clone());
+        Ok(policy)
+    }
+
+    async fn runtime(&mut self, digest: &str) -> Result<Arc<RuntimePolicy>, VerifierError> {
+        if let Some(known) = self.runtime.get(digest) {
+            return Ok(known.clone());
+        }
+        let policy = RuntimePolicy::from_json(self.text(digest).await?.as_bytes());
+        let policy = Arc::new(policy.map_err(|error| VerifierError::Document(error.to_string()))?);
+        self.runtime.insert(digest.to_owned(), policy.clone());
+        Ok(policy)
+    }
+}
+
+async fn read_row(row: &sqlx::any::AnyRow, policies: &mut Policies<'_>) -> Result<StoredNode, VerifierError> {
+    let text = |name: &str| row.try_get::<String, _>(name);
+    let bad = |what: &str| VerifierError::Document(what.to_owned());
+    let id: NodeId = text("node_id")?.parse().map_err(|_| bad("not a node id"))?;
+    let terms: Terms = document(&text("enrolment")?)?;
+    let latched = terms.latched_pcr15.as_slice().try_into();
+    let (boot_digest, runtime_digest) = (text("boot_policy")?, text("runtime_policy")?);
+    Ok(StoredNode {
+        id,
+        trust: document(&text("trust")?)?,
+        enrolled: Enrolled {
+            latched_pcr15: latched.map_err(|_| bad("latched_pcr15 is not 32 bytes"))?,
+            boot_policy: policies.boot(&boot_digest).await?,
+            runtime_policy: policies.runtime(&runtime_digest).await?,
+            terms,
+            boot_digest,
+            runtime_digest,
+        },
+    })
+}
