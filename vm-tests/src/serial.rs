@@ -28,6 +28,7 @@ pub struct Line {
 struct State {
     lines: Vec<Line>,
     partial: String,
+    partial_at: Duration,
     ended: bool,
 }
 
@@ -71,6 +72,7 @@ impl Serial {
     fn take(&self, bytes: &[u8], at: Duration) -> Vec<Line> {
         let mut state = self.lock();
         state.partial.push_str(&String::from_utf8_lossy(bytes));
+        state.partial_at = at;
         let mut new = Vec::new();
         while let Some(end) = state.partial.find('\n') {
             let raw: String = state.partial.drain(..=end).collect();
@@ -109,7 +111,7 @@ impl Serial {
             seen = state.lines.len();
             if state.partial.contains(wanted) {
                 return Ok(Line {
-                    at: Duration::ZERO,
+                    at: state.partial_at,
                     text: plain(&state.partial),
                 });
             }
