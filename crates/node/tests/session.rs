@@ -1,0 +1,342 @@
+//! A node with a software TPM on one side, a verifier that asks what the test wants on the other.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../service/tests/common/mod.rs"]
+mod common;
+mod node;
+mod verifier;
+
+use bootkeep_node::session::{event_queue, share_channel, Ended, OpenError, Session};
+use bootkeep_protocol::{
+    link::{
+        ActivateCall, Call, Event, NodeFrame, Outcome, QuoteCall, Reply, ServerFrame, ShareCall,
+        SharePart, Step,
+    },
+    registrar::activation_message,
+    Bytes, Nonce, Phase, Problem, ProblemKind, Role,
+};
+use node::Node;
+use verifier::{Link, Verifier};
+
+fn quote(nonce: u8, pcrs: &[u8]) -> Call {
+    Call::Quote(QuoteCall {
+        nonce: Nonce::from([nonce; 32]),
+        asker: Role::Verifier,
+        pcrs: pcrs.to_vec(),
+        event_log: true,
+        ima_offset: Some(4),
+    })
+}
+
+fn share() -> Call {
+    Call::Share(ShareCall {
+        part: SharePart::U,
+        nonce: Nonce::from([5; 32]),
+        encapsulated: vec![1; 32].into(),
+        ciphertext: vec![2; 48].into(),
+        envelope: None,
+    })
+}
+
+fn refusal(code: &str) -> Problem {
+    Problem::new(ProblemKind::Untrusted, code, "for the test")
+}
+
+fn code(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Refused(problem) => &problem.code,
+        Outcome::Ok(_) => "ok",
+    }
+}
+
+/// Opens a session and gives both ends of it.
+macro_rules! opened {
+    ($node:expr, $verifier:expr) => {{
+        let urls = [$verifier.url()];
+        let tls = $verifier.tls();
+        let session = async { Session::open(&$node.attester, &tls, &urls).await };
+        let (session, link) = tokio::join!(session, $verifier.accepted(&$node.attester));
+        (session.unwrap(), link)
+    }};
+}
+
+#[tokio::test]
+async fn quotes_are_bound_to_link_asker_and_nonce() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    assert_eq!(session.exporter(), &link.exporter);
+    let (_events, mut queue) = event_queue();
+    let asking = async {
+        for (number, pcrs) in [(1, vec![0, 10, 15]), (2, vec![15])] {
+            let Outcome::Ok(Reply::Quote(evidence)) = link.ask(quote(number, &pcrs)).await else {
+                panic!("no quote")
+            };
+            assert_eq!(evidence.phase, Phase::Initramfs);
+            assert_eq!(
+                evidence.event_log,
+                Some(Bytes::from(b"an event log".as_slice()))
+            );
+            let ima = evidence.ima.clone().unwrap();
+            assert_eq!((ima.offset, ima.data.as_slice()), (4, b"56789".as_slice()));
+            let good =
+                verifier::check_quote(&node.attester, &link.exporter, number, &pcrs, &evidence);
+            good.unwrap();
+            // The same evidence does not fit another nonce, selection or link.
+            let others = [
+                verifier::check_quote(&node.attester, &link.exporter, 9, &pcrs, &evidence),
+                verifier::check_quote(&node.attester, &link.exporter, number, &[1], &evidence),
+                verifier::check_quote(&node.attester, &[0; 32], number, &pcrs, &evidence),
+            ];
+            assert!(others.iter().all(Result::is_err), "{others:?}");
+        }
+        link.close().await;
+    };
+    let (ended, ()) = tokio::join!(session.serve(None, &mut queue), asking);
+    assert!(matches!(ended, Ended::Closed), "{ended}");
+}
+
+#[tokio::test]
+async fn bad_calls_are_refused_and_the_link_lives() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let asking = async {
+        let bad_credential = Call::Activate(ActivateCall {
+            challenge_id: "c".into(),
+            credential_blob: vec![1; 40].into(),
+            encrypted_secret: vec![2; 256].into(),
+        });
+        let long = Call::Activate(ActivateCall {
+            challenge_id: "c".repeat(1000),
+            credential_blob: vec![].into(),
+            encrypted_secret: vec![].into(),
+        });
+        let cases = [
+            ("no PCR", quote(1, &[]), "bad-call"),
+            ("PCR twice", quote(1, &[3, 3]), "bad-call"),
+            ("PCR 24", quote(1, &[24]), "bad-call"),
+            ("foreign credential", bad_credential, "credential-refused"),
+            ("long challenge", long, "bad-call"),
+            ("share to the running system", share(), "no-shares-here"),
+        ];
+        for (name, call, wanted) in cases {
+            assert_eq!(code(&link.ask(call).await), wanted, "{name}");
+        }
+        assert_eq!(code(&link.ask(quote(1, &[0])).await), "ok");
+        link.close().await;
+    };
+    let (ended, ()) = tokio::join!(session.serve(None, &mut queue), asking);
+    assert!(matches!(ended, Ended::Closed), "{ended}");
+}
+
+#[tokio::test]
+async fn a_credential_for_this_node_is_opened() {
+    use bootkeep_evidence::{AkPublic, EkPublic};
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let identity = &node.attester.identity;
+    let ek = EkPublic::parse(&identity.ek_public).unwrap();
+    let ak = AkPublic::parse(&identity.ak_public).unwrap();
+    let secret = [9; 32];
+    let made = bootkeep_credential::make_credential(&ek, ak.name(), &secret).unwrap();
+    let call = Call::Activate(ActivateCall {
+        challenge_id: "challenge".into(),
+        credential_blob: made.blob.into(),
+        encrypted_secret: made.encrypted_secret.into(),
+    });
+    let asking = async {
+        let Outcome::Ok(Reply::Activate { proof }) = link.ask(call).await else {
+            panic!("no proof")
+        };
+        let message = activation_message("challenge", &identity.node_id);
+        assert_eq!(proof.as_slice(), verifier::hmac(&secret, &message));
+        link.close().await;
+    };
+    tokio::join!(session.serve(None, &mut queue), asking);
+}
+
+#[tokio::test]
+async fn shares_go_to_the_agent_and_its_answer_back() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let (shares, mut taken) = share_channel();
+    let exporter = link.exporter;
+    let agent = async {
+        let first = taken.recv().await.unwrap();
+        assert_eq!(
+            (first.exporter, &Call::Share(first.call.clone())),
+            (exporter, &share())
+        );
+        first.answer(Ok(None));
+        taken
+            .recv()
+            .await
+            .unwrap()
+            .answer(Ok(Some(vec![7; 32].into())));
+        taken
+            .recv()
+            .await
+            .unwrap()
+            .answer(Err(refusal("envelope-refused")));
+        drop(taken.recv().await.unwrap());
+    };
+    let asking = async {
+        let confirmed = |confirmation| Outcome::Ok(Reply::Share { confirmation });
+        assert_eq!(link.ask(share()).await, confirmed(None));
+        assert_eq!(link.ask(share()).await, confirmed(Some(vec![7; 32].into())));
+        assert_eq!(code(&link.ask(share()).await), "envelope-refused");
+        assert_eq!(code(&link.ask(share()).await), "no-shares-here");
+        link.close().await;
+    };
+    tokio::join!(session.serve(Some(&shares), &mut queue), agent, asking);
+}
+
+#[tokio::test]
+async fn calls_do_not_wait_for_each_other() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let (shares, mut taken) = share_channel();
+    let asking = async {
+        link.request(1, share()).await;
+        let held = taken.recv().await.unwrap();
+        link.request(2, quote(1, &[0])).await;
+        assert!(matches!(link.reply().await, (2, Outcome::Ok(_))));
+        held.answer(Ok(None));
+        assert!(matches!(link.reply().await, (1, Outcome::Ok(_))));
+        link.close().await;
+    };
+    tokio::join!(session.serve(Some(&shares), &mut queue), asking);
+}
+
+#[tokio::test]
+async fn too_many_calls_at_once_are_refused() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let (shares, _held) = share_channel();
+    let asking = async {
+        for id in 0..40 {
+            link.request(id, share()).await;
+        }
+        // Four wait in the channel, the others are refused at once.
+        for _ in 0..36 {
+            assert_eq!(code(&link.reply().await.1), "busy");
+        }
+        link.close().await;
+    };
+    tokio::join!(session.serve(Some(&shares), &mut queue), asking);
+}
+
+#[tokio::test]
+async fn events_outlive_a_link_and_the_last_one_is_out_before_done() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (events, mut queue) = event_queue();
+    let (session, link) = opened!(node, verifier);
+    link.close().await;
+    assert!(matches!(
+        session.serve(None, &mut queue).await,
+        Ended::Closed
+    ));
+    let sent: Vec<_> = (1..=3).map(|count| Event::ImaGrew { count }).collect();
+    for event in &sent {
+        events.send(event.clone()).await.unwrap();
+    }
+    let last = Event::Progress {
+        step: Step::Unlocked,
+        at_ms: 1,
+    };
+    events.send(last.clone()).await.unwrap();
+    drop(events);
+    let (session, mut link) = opened!(node, verifier);
+    let listening = async {
+        let mut seen = Vec::new();
+        while let Ok(Some(NodeFrame::Event { event })) = link.next().await {
+            seen.push(event);
+        }
+        seen
+    };
+    let (ended, seen) = tokio::join!(session.serve(None, &mut queue), listening);
+    assert!(matches!(ended, Ended::Done), "{ended}");
+    assert_eq!(seen, [sent, vec![last]].concat());
+}
+
+#[tokio::test]
+async fn refusals_are_typed_at_every_moment() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let refused = |code: &str| ServerFrame::Refused {
+        problem: refusal(code),
+    };
+    let urls = [verifier.url()];
+    let tls = verifier.tls();
+
+    // Instead of the hello.
+    let deny = async { verifier.link().await.say(&refused("full")).await };
+    let (opened, _) = tokio::join!(Session::open(&node.attester, &tls, &urls), deny);
+    assert!(matches!(opened, Err(OpenError::Refused(p)) if p.code == "full"));
+
+    // Instead of the acceptance.
+    let deny = async {
+        let mut link: Link = verifier.link().await;
+        link.hello(&node.attester).await;
+        link.say(&refused("unknown-node")).await;
+        link
+    };
+    let (opened, _) = tokio::join!(Session::open(&node.attester, &tls, &urls), deny);
+    assert!(matches!(opened, Err(OpenError::Refused(p)) if p.code == "unknown-node"));
+
+    // In the middle.
+    let (session, link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    link.say(&refused("file-not-listed")).await;
+    let ended = session.serve(None, &mut queue).await;
+    assert!(matches!(ended, Ended::Refused(p) if p.code == "file-not-listed"));
+}
+
+#[tokio::test]
+async fn a_verifier_out_of_turn_or_version_is_left() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let urls = [verifier.url()];
+    let tls = verifier.tls();
+    let nonce = Nonce::from([1; 32]);
+    type Check = fn(&OpenError) -> bool;
+    let cases: [(ServerFrame, Check); 2] = [
+        (ServerFrame::Hello { version: 2, nonce }, |e| {
+            matches!(e, OpenError::Version(2))
+        }),
+        (ServerFrame::Accepted {}, |e| {
+            matches!(e, OpenError::OutOfTurn)
+        }),
+    ];
+    for (frame, check) in cases {
+        let speak = async {
+            let link = verifier.link().await;
+            link.say(&frame).await;
+            link
+        };
+        let (opened, _) = tokio::join!(Session::open(&node.attester, &tls, &urls), speak);
+        assert!(check(&opened.unwrap_err()), "{frame:?}");
+    }
+    let vanish = async { verifier.link().await.close().await };
+    let (opened, ()) = tokio::join!(Session::open(&node.attester, &tls, &urls), vanish);
+    assert!(matches!(opened, Err(OpenError::Closed)));
+
+    let (session, link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    link.say(&ServerFrame::Accepted {}).await;
+    assert!(matches!(
+        session.serve(None, &mut queue).await,
+        Ended::OutOfTurn
+    ));
+}
