@@ -5,7 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod blob;
+mod kdf;
+mod seed;
+
+use aws_lc_rs::error::Unspecified;
 use bootkeep_evidence::EkPublic;
+
+const ALG_SHA256: [u8; 2] = [0x00, 0x0b];
+const DIGEST_LEN: usize = 32;
+const NAME_LEN: usize = ALG_SHA256.len() + DIGEST_LEN;
 
 /// What TPM2_ActivateCredential takes: the contents of two `TPM2B`s, without their sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +52,21 @@ pub fn make_credential(
     ak_name: &[u8],
     secret: &[u8],
 ) -> Result<Credential, CredentialError> {
-    let _ = (ek, ak_name, secret);
-    Err(CredentialError::Crypto)
+    if secret.is_empty() || secret.len() > DIGEST_LEN {
+        return Err(CredentialError::SecretLength(secret.len()));
+    }
+    if ak_name.len() != NAME_LEN || !ak_name.starts_with(&ALG_SHA256) {
+        return Err(CredentialError::AkName);
+    }
+    let (seed, encrypted_secret) = seed::share(ek)?;
+    Ok(Credential {
+        blob: blob::protect(seed.as_slice(), ak_name, secret)?,
+        encrypted_secret,
+    })
+}
+
+impl From<Unspecified> for CredentialError {
+    fn from(_: Unspecified) -> Self {
+        Self::Crypto
+    }
 }
