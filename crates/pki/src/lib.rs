@@ -1,1 +1,19 @@
-//! X.509: EK chains, service identities, node certificates and CRLs
+//! X.509 as Bootkeep needs it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`ek`] | is this EK certificate of a manufacturer we know, and is it for this EK |
+//! | [`identity`] | the owner's authority and the certificates of services |
+//! | [`node`] | certificates of nodes and their revocation list |
+//! | [`state_key`] | secrets at rest |
+
+#![forbid(unsafe_code)]
+
+pub mod ek;
+mod error;
+pub mod identity;
+pub mod node;
+pub mod state_key;
+mod validity;
+
+pub use error::PkiError;
