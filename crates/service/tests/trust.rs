@@ -9,8 +9,9 @@ use axum::{routing::get, Json, Router};
 use bootkeep_link::{certificate_role, ClientTls, HttpClient, HttpError, RoleError};
 use bootkeep_protocol::{Problem, ProblemKind, Role};
 use bootkeep_service::{Limits, Peer, ProblemResponse};
-use common::{Pki, Server, Wanted};
+use common::{raw, Pki, Server, Wanted};
 use rustls_pki_types::{pem::PemObject, CertificateDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The roles that pass, for every route.
 fn routes() -> Router {
@@ -173,6 +174,41 @@ async fn tls_1_2_is_not_spoken() {
     // An alert, fatal.
     assert_eq!(answer.first(), Some(&0x15), "{answer:?}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn the_service_never_resumes() {
+    let server = Server::start(Limits::default(), routes()).await;
+    // A client that keeps every ticket it gets; the answer to a request comes after any ticket.
+    let config = Arc::new(raw::config(&server, None));
+    for _ in 0..3 {
+        let mut stream = raw::connect_with(&server, Arc::clone(&config))
+            .await
+            .unwrap();
+        let request = b"GET /tenant HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 403"));
+        assert!(!raw::is_resumed(&stream));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_client_never_resumes() {
+    let pki = Arc::new(Pki::new("test CA"));
+    let identity = pki.issue(&Wanted::role(Role::Verifier));
+    // A service that gives tickets and would take them.
+    let service = raw::TicketGiver::start(&identity).await;
+    for _ in 0..3 {
+        let client = HttpClient::new(pki.node_tls(), Role::Verifier);
+        let _ = client.get::<()>(&service.url).await;
+        let client = client.clone();
+        let _ = client.get::<()>(&service.url).await;
+    }
+    let resumed = service.resumed.lock().unwrap().clone();
+    assert_eq!(resumed, [false; 6]);
 }
 
 #[test]

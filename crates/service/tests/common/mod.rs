@@ -1,6 +1,8 @@
 //! A CA, certificates of every kind, and a service on a free port of the loopback.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod raw;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::Router;
@@ -191,62 +193,5 @@ impl Server {
     /// A client without a certificate.
     pub fn stranger(&self) -> HttpClient {
         HttpClient::new(self.pki.node_tls(), Role::Verifier)
-    }
-}
-
-/// TLS by hand, for clients that misbehave.
-pub mod raw {
-    use std::{io, sync::Arc};
-
-    use bootkeep_link::crypto_provider;
-    use rustls::{ClientConfig, RootCertStore};
-    use rustls_pki_types::{pem::PemObject, CertificateDer, PrivateKeyDer};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
-    };
-    use tokio_rustls::{client::TlsStream, TlsConnector};
-
-    use super::{Identity, Server};
-
-    /// The set-up of a client that trusts the service's CA.
-    pub fn config(server: &Server, identity: Option<&Identity>) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(server.pki.ca_pem.as_bytes()).unwrap())
-            .unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(crypto_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        match identity {
-            Some(identity) => builder
-                .with_client_auth_cert(
-                    vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()],
-                    PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap(),
-                )
-                .unwrap(),
-            None => builder.with_no_client_auth(),
-        }
-    }
-
-    /// Sends bytes over bare TCP and gives what comes back until the end.
-    pub async fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        answer
-    }
-
-    /// A TLS connection that has said nothing yet.
-    pub async fn connect(
-        server: &Server,
-        identity: Option<&Identity>,
-    ) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(server.address).await?;
-        TlsConnector::from(Arc::new(config(server, identity)))
-            .connect("localhost".try_into().unwrap(), stream)
-            .await
     }
 }
