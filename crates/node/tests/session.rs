@@ -218,19 +218,27 @@ async fn calls_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn too_many_calls_at_once_are_refused() {
+    const AT_ONCE: u64 = 16;
     let node = Node::start().await;
     let verifier = Verifier::start().await;
     let (session, mut link) = opened!(node, verifier);
     let (_events, mut queue) = event_queue();
-    let (shares, _held) = share_channel();
+    let (shares, mut taken) = share_channel();
     let asking = async {
-        for id in 0..40 {
+        let mut held = Vec::new();
+        for id in 0..AT_ONCE {
             link.request(id, share()).await;
+            held.push(taken.recv().await.unwrap());
         }
-        // Four wait in the channel, the others are refused at once.
-        for _ in 0..36 {
-            assert_eq!(code(&link.reply().await.1), "busy");
+        link.request(AT_ONCE, quote(1, &[0])).await;
+        let (id, outcome) = link.reply().await;
+        assert_eq!((id, code(&outcome)), (AT_ONCE, "busy"));
+        held.into_iter()
+            .for_each(|request| request.answer(Ok(None)));
+        for _ in 0..AT_ONCE {
+            assert_eq!(code(&link.reply().await.1), "ok");
         }
+        assert_eq!(code(&link.ask(quote(1, &[0])).await), "ok");
         link.close().await;
     };
     tokio::join!(session.serve(Some(&shares), &mut queue), asking);
