@@ -1,5 +1,7 @@
 //! Who the node is: its EK and AK, and how the registrar comes to know them.
 
+use std::time::Duration;
+
 use bootkeep_link::{HttpClient, HttpError};
 use bootkeep_protocol::{
     link::ActivateCall,
@@ -7,11 +9,16 @@ use bootkeep_protocol::{
     Bytes, NodeId,
 };
 use bootkeep_tpm::TpmError;
+use futures_util::{stream::FuturesUnordered, StreamExt};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use crate::tpm::{TpmGone, TpmThread};
+
+/// Between the starts of the requests to two registrars: the second is asked when the first is slow or away.
+const STAGGER: Duration = Duration::from_millis(500);
 
 /// The public halves of a node's keys.
 #[derive(Clone, Debug)]
@@ -64,7 +71,7 @@ impl Identity {
         })
     }
 
-    /// Registers with one of the registrars: the first that answers.
+    /// Registers with one of the registrars: all are asked, a little apart, the first that answers counts.
     ///
     /// # Errors
     /// The refusal of the registrar, or why none could be reached; all of [`IdentityError`].
@@ -74,51 +81,51 @@ impl Identity {
         client: &HttpClient,
         registrars: &[String],
     ) -> Result<Activated, IdentityError> {
+        let (base, challenge) = self.first_challenge(client, registrars).await?;
+        if challenge.node_id != self.node_id {
+            return Err(IdentityError::OtherNode(challenge.node_id));
+        }
+        let call = ActivateCall {
+            challenge_id: challenge.challenge_id.clone(),
+            credential_blob: challenge.credential_blob,
+            encrypted_secret: challenge.encrypted_secret,
+        };
+        let answer = ActivateRequest {
+            proof: self.prove(tpm, &call).await?,
+            challenge_id: challenge.challenge_id,
+        };
+        let url = format!("{base}/v1/nodes/{}/activate", self.node_id);
+        Ok(client.post(&url, &answer).await?)
+    }
+
+    async fn first_challenge<'a>(
+        &self,
+        client: &HttpClient,
+        registrars: &'a [String],
+    ) -> Result<(&'a str, Challenge), HttpError> {
         let request = RegisterRequest {
             ek_public: self.ek_public.as_slice().into(),
             ek_certificate: self.ek_certificate.as_deref().map(Bytes::from),
             ak_public: self.ak_public.as_slice().into(),
         };
-        let mut last = None;
-        for base in registrars {
-            match self.register_at(tpm, client, base, &request).await {
-                Err(IdentityError::Registrar(error)) if !error.is_refusal() => last = Some(error),
-                other => return other,
+        let ask = |(base, place): (&'a String, u32)| {
+            let (base, request) = (base.trim_end_matches('/'), &request);
+            async move {
+                sleep(STAGGER * place).await;
+                let url = format!("{base}/v1/nodes");
+                let challenge = client.post::<Challenge>(&url, request).await?;
+                Ok::<_, HttpError>((base, challenge))
+            }
+        };
+        let mut asked: FuturesUnordered<_> = registrars.iter().zip(0..).map(ask).collect();
+        let mut last = HttpError::unreachable("no registrar is configured");
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Err(error) if !error.is_refusal() => last = error,
+                word => return word,
             }
         }
-        Err(last.map_or_else(
-            || HttpError::unreachable("no registrar is configured").into(),
-            IdentityError::from,
-        ))
-    }
-
-    async fn register_at(
-        &self,
-        tpm: &TpmThread,
-        client: &HttpClient,
-        base: &str,
-        request: &RegisterRequest,
-    ) -> Result<Activated, IdentityError> {
-        let base = base.trim_end_matches('/');
-        let challenge: Challenge = client.post(&format!("{base}/v1/nodes"), request).await?;
-        if challenge.node_id != self.node_id {
-            return Err(IdentityError::OtherNode(challenge.node_id));
-        }
-        let answer = ActivateRequest {
-            proof: self
-                .prove(
-                    tpm,
-                    &ActivateCall {
-                        challenge_id: challenge.challenge_id.clone(),
-                        credential_blob: challenge.credential_blob,
-                        encrypted_secret: challenge.encrypted_secret,
-                    },
-                )
-                .await?,
-            challenge_id: challenge.challenge_id,
-        };
-        let url = format!("{base}/v1/nodes/{}/activate", self.node_id);
-        Ok(client.post(&url, &answer).await?)
+        Err(last)
     }
 
     /// Opens a credential and signs the challenge's id with the secret in it.
