@@ -14,7 +14,7 @@
 
 pub mod attester;
 pub mod config;
-pub mod handover;
+pub use bootkeep_handover as handover;
 pub mod host;
 pub mod identity;
 pub mod session;

@@ -2,6 +2,16 @@
 //!
 //! Not a ramfs: IMA measures those, and the digest of a secret would travel to every verifier.
 //! Each file is read once and unlinked.
+//!
+//! | file | from | to |
+//! |---|---|---|
+//! | `agent.json` ([`ForAgent`]) | initramfs agent | runtime agent |
+//! | `user-data.json` ([`ForCloudInit`]) | initramfs agent | cloud-init handler |
+//! | `claims/*.json` ([`Claim`]) | whoever saw something | runtime agent |
+
+#![forbid(unsafe_code)]
+
+mod claims;
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -12,7 +22,7 @@ use std::{
 
 use bootkeep_protocol::{link::Claim, Bytes};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The folder.
 pub const DIRECTORY: &str = "/run/bootkeep";
@@ -67,6 +77,12 @@ pub struct DocumentKey {
     pub key: Bytes,
 }
 
+impl Drop for DocumentKey {
+    fn drop(&mut self) {
+        self.key.0.zeroize();
+    }
+}
+
 /// The folder of the hand-over.
 #[derive(Clone, Debug)]
 pub struct Handover(PathBuf);
@@ -95,19 +111,7 @@ impl Handover {
     /// # Errors
     /// When it cannot be made, is a link, belongs to another user or is open to others.
     pub fn prepare(&self) -> io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let found = fs::symlink_metadata(&self.0)?;
-        let own = found.uid() == nix::unistd::geteuid().as_raw();
-        if !found.is_dir() || !own || found.mode() & 0o077 != 0 {
-            return Err(io::Error::other(format!(
-                "{} is not a folder of our own with mode 0700",
-                self.0.display()
-            )));
-        }
-        Ok(())
+        private_folder(&self.0)
     }
 
     /// Writes one file, mode 0600; never through a link, never over a file that is there.
@@ -131,22 +135,45 @@ impl Handover {
     /// # Errors
     /// When it cannot be read or is not what it should be. It is unlinked all the same.
     pub fn take<T: for<'de> Deserialize<'de>>(&self, name: &str) -> io::Result<Option<T>> {
-        let path = self.0.join(name);
-        let file = match OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(&path)
-        {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        fs::remove_file(&path)?;
-        let mut bytes = Zeroizing::new(Vec::new());
-        file.take(MAX_FILE).read_to_end(&mut bytes)?;
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+        take_file(&self.0.join(name))
     }
+}
+
+/// Makes a folder that only its owner can enter, or takes the one that is there.
+///
+/// # Errors
+/// When it cannot be made, is a link, belongs to another user or is open to others.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path)?;
+    let own = found.uid() == nix::unistd::geteuid().as_raw();
+    if !found.is_dir() || !own || found.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} is not a folder of our own with mode 0700",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+fn take_file<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Option<T>> {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+        .open(path)
+    {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    fs::remove_file(path)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]
