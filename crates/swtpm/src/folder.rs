@@ -1,4 +1,4 @@
-//! Temporary folders, removed when dropped.
+//! Folders: temporary ones are removed when dropped.
 
 use std::{
     env, fs, io,
@@ -9,7 +9,10 @@ use std::{
 };
 
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder {
+    path: PathBuf,
+    kept: bool,
+}
 
 impl Folder {
     /// A new folder that only this user may enter.
@@ -20,20 +23,31 @@ impl Folder {
             let name = format!("bootkeep-swtpm-{}-{number}-{what}", process::id());
             let path = env::temp_dir().join(name);
             match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self(path)),
+                Ok(()) => return Ok(Self { path, kept: false }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
+    /// A folder that stays, made when it is missing.
+    pub(crate) fn kept(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        Ok(Self {
+            path: path.canonicalize()?,
+            kept: true,
+        })
+    }
+
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        if !self.kept {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }

@@ -25,8 +25,20 @@ impl Manufacturer {
     /// # Errors
     /// When its folder cannot be written.
     pub fn new() -> io::Result<Self> {
-        let maker = Self(Folder::new("manufacturer")?);
-        fs::create_dir(maker.roots())?;
+        Self::in_folder(Folder::new("manufacturer")?)
+    }
+
+    /// The manufacturer that lives in this folder, which stays; made when it is missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn at(directory: &Path) -> io::Result<Self> {
+        Self::in_folder(Folder::kept(directory)?)
+    }
+
+    fn in_folder(folder: Folder) -> io::Result<Self> {
+        let maker = Self(folder);
+        fs::create_dir_all(maker.roots())?;
         let home = maker.0.path().display();
         maker.write("localca.options", OPTIONS)?;
         maker.write(
@@ -60,8 +72,11 @@ impl Manufacturer {
         self.file("roots")
     }
 
-    /// Makes a TPM in the empty folder `state`.
-    pub(crate) fn make_tpm(&self, state: &Path) -> io::Result<()> {
+    /// Makes a TPM's state in the empty folder `state`; `swtpm` can then be started on it.
+    ///
+    /// # Errors
+    /// When `swtpm_setup` fails.
+    pub fn make_tpm(&self, state: &Path) -> io::Result<()> {
         let mut setup = Command::new("swtpm_setup");
         setup
             .args(["--tpm2", "--createek", "--create-ek-cert"])

@@ -1,40 +1,66 @@
 //! The endorsement key and its certificate.
 
 use tss_esapi::{
-    abstraction::{ek, AsymmetricAlgorithmSelection},
-    handles::{KeyHandle, NvIndexTpmHandle, TpmHandle},
-    interface_types::{ecc::EccCurve, key_bits::RsaKeyBits, resource_handles::Hierarchy},
-    structures::Public,
-    traits::Marshall,
-    Context,
+    handles::KeyHandle, interface_types::resource_handles::Hierarchy, structures::Public,
+    traits::Marshall, Context,
 };
 
-use crate::{scope, Tpm, TpmError};
+use crate::{scope, template, Tpm, TpmError};
 
-/// Which of the TCG default templates (EK Credential Profile §B.3).
+/// Which of the TCG default templates (EK Credential Profile §B.3 and §B.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EkKind {
-    /// NIST P-256.
+    /// NIST P-256, template L-2.
     EccP256,
-    /// RSA-2048.
+    /// NIST P-256, template H-2 of the high range: another key.
+    EccP256High,
+    /// RSA-2048, template L-1.
     Rsa2048,
+    /// RSA-2048, template H-1 of the high range: another key.
+    Rsa2048High,
 }
 
 impl EkKind {
-    /// NV index of its certificate (EK Credential Profile §2.2.1.4).
+    /// P-256 first: it is much faster to make and to use.
+    const BY_PREFERENCE: [Self; 4] = [
+        Self::EccP256,
+        Self::EccP256High,
+        Self::Rsa2048,
+        Self::Rsa2048High,
+    ];
+
+    /// NV index of its certificate (EK Credential Profile §2.2.1.4, §2.2.1.5).
     fn certificate_index(self) -> u32 {
         match self {
             Self::EccP256 => 0x01c0_000a,
+            Self::EccP256High => 0x01c0_0014,
             Self::Rsa2048 => 0x01c0_0002,
+            Self::Rsa2048High => 0x01c0_0012,
         }
     }
 
-    fn selection(self) -> AsymmetricAlgorithmSelection {
-        match self {
-            Self::EccP256 => AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256),
-            Self::Rsa2048 => AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048),
-        }
+    pub(crate) fn is_high(self) -> bool {
+        matches!(self, Self::EccP256High | Self::Rsa2048High)
     }
+}
+
+/// Where firmware and provisioning tools keep an EK they made persistent (Provisioning Guidance §7.8).
+const PERSISTENT_EKS: [u32; 2] = [0x8101_0001, 0x8101_0002];
+
+/// How to come by an EK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Made anew from its template, always the same one.
+    Template,
+    /// Already there: spares making it, which takes a chip seconds for RSA.
+    Persistent(KeyHandle),
+}
+
+/// The EK in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) kind: EkKind,
+    source: Source,
 }
 
 /// The public half of an EK.
@@ -48,26 +74,22 @@ pub struct Ek {
     pub certificate: Option<Vec<u8>>,
 }
 
-pub(crate) fn marshalled(public: &Public) -> Result<Vec<u8>, TpmError> {
-    Ok(public.marshall()?)
-}
-
 impl Tpm {
-    /// The EK this project uses for this TPM: P-256 when its certificate is there (it is much faster to make), else
-    /// RSA-2048 when that one's is, else P-256 without a certificate.
+    /// The EK this project uses for this TPM: the first kind (P-256, then RSA-2048) with a certificate for just that
+    /// key, else P-256 without a certificate. [`Tpm::activate_credential`] uses it from then on.
     ///
     /// # Errors
     /// [`TpmError::Tss`].
     pub fn ek_public(&mut self) -> Result<Ek, TpmError> {
-        for kind in [EkKind::EccP256, EkKind::Rsa2048] {
+        for kind in EkKind::BY_PREFERENCE {
             if let Some(certificate) = self.ek_certificate(kind)? {
-                let mut ek = self.ek_of_kind(kind)?;
-                ek.certificate = Some(certificate);
-                self.ek_kind = Some(kind);
-                return Ok(ek);
+                match self.certified_ek(kind, certificate)? {
+                    Some(ek) => return Ok(ek),
+                    None => tracing::warn!(?kind, "the EK certificate in NV is for another key"),
+                }
             }
         }
-        self.ek_kind = Some(EkKind::EccP256);
+        self.use_ek(EkKind::EccP256);
         self.ek_of_kind(EkKind::EccP256)
     }
 
@@ -76,56 +98,104 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::Tss`].
     pub fn ek_of_kind(&mut self, kind: EkKind) -> Result<Ek, TpmError> {
-        self.with_ek(kind, |context, key| {
-            let (public, _, _) =
-                context.execute_without_session(|context| context.read_public(key))?;
-            Ok(Ek {
-                kind,
-                public: marshalled(&public)?,
-                certificate: None,
-            })
+        let source = Source::Template;
+        let public = self.ek_from(Chosen { kind, source })?;
+        Ok(Ek {
+            kind,
+            public: public.marshall()?,
+            certificate: None,
         })
     }
 
-    /// The certificate of one EK; `None` when the TPM has none.
+    /// The certificate of one EK; `None` when the TPM has none that we may read.
     ///
     /// # Errors
     /// [`TpmError::Tss`].
     pub fn ek_certificate(&mut self, kind: EkKind) -> Result<Option<Vec<u8>>, TpmError> {
-        let index = NvIndexTpmHandle::new(kind.certificate_index())?;
-        if !self.nv_exists(index)? {
-            return Ok(None);
+        match self.nv_read(kind.certificate_index()) {
+            Ok(certificate) => Ok(Some(certificate)),
+            Err(TpmError::NvAbsent { .. }) => Ok(None),
+            Err(TpmError::NvUnreadable { index }) => {
+                tracing::warn!(index, "the EK certificate in NV may not be read");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        self.nv_read_all(index).map(Some)
     }
 
     /// Says which EK template [`Tpm::activate_credential`] uses; [`Tpm::ek_public`] sets it too.
     pub fn use_ek(&mut self, kind: EkKind) {
-        self.ek_kind = Some(kind);
+        let source = Source::Template;
+        self.ek = Some(Chosen { kind, source });
     }
 
-    /// The template in use, found if need be.
-    pub(crate) fn ek_in_use(&mut self) -> Result<EkKind, TpmError> {
-        match self.ek_kind {
-            Some(kind) => Ok(kind),
-            None => self.ek_public().map(|ek| ek.kind),
+    /// The EK in use, found if need be.
+    pub(crate) fn ek_in_use(&mut self) -> Result<Chosen, TpmError> {
+        if self.ek.is_none() {
+            self.ek_public()?;
         }
+        self.ek.ok_or(TpmError::Unexpected("no EK"))
     }
 
-    /// Makes the EK from its template for the length of `work`.
+    /// The EK that `certificate` names, from wherever it is, and from now on in use.
+    fn certified_ek(&mut self, kind: EkKind, certificate: Vec<u8>) -> Result<Option<Ek>, TpmError> {
+        let template = template::ek(kind)?;
+        for source in self.ek_sources()? {
+            let chosen = Chosen { kind, source };
+            let public = self.ek_from(chosen)?;
+            if template::made_by(&public, &template)? && names(&certificate, &public) {
+                self.ek = Some(chosen);
+                return Ok(Some(Ek {
+                    kind,
+                    public: public.marshall()?,
+                    certificate: Some(certificate),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn ek_sources(&mut self) -> Result<Vec<Source>, TpmError> {
+        let mut sources = Vec::with_capacity(PERSISTENT_EKS.len() + 1);
+        for handle in PERSISTENT_EKS {
+            sources.extend(self.persistent(handle)?.map(Source::Persistent));
+        }
+        sources.push(Source::Template);
+        Ok(sources)
+    }
+
+    fn ek_from(&mut self, chosen: Chosen) -> Result<Public, TpmError> {
+        self.with_ek(chosen, |context, key| {
+            let (public, _, _) =
+                context.execute_without_session(|context| context.read_public(key))?;
+            Ok(public)
+        })
+    }
+
+    /// Has the EK loaded for the length of `work`.
     pub(crate) fn with_ek<T>(
         &mut self,
-        kind: EkKind,
+        chosen: Chosen,
         work: impl FnOnce(&mut Context, KeyHandle) -> Result<T, TpmError>,
     ) -> Result<T, TpmError> {
-        let template = ek::create_ek_public_from_default_template_2(kind.selection(), None)?;
+        if let Source::Persistent(key) = chosen.source {
+            return work(&mut self.context, key);
+        }
+        let template = template::ek(chosen.kind)?;
         let made = scope::with_empty_auth(&mut self.context, |context| {
             Ok(context.create_primary(Hierarchy::Endorsement, template, None, None, None, None)?)
         })?;
         scope::with_object(&mut self.context, made.key_handle, work)
     }
+}
 
-    fn nv_exists(&mut self, index: NvIndexTpmHandle) -> Result<bool, TpmError> {
-        self.handle_exists(TpmHandle::NvIndex(index))
-    }
+/// Whether a certificate is for this key. Only to choose among our own keys, so looking for the key's bytes will do;
+/// the registrar is the one that checks.
+fn names(certificate: &[u8], public: &Public) -> bool {
+    let key = match public {
+        Public::Ecc { unique, .. } => unique.x().value(),
+        Public::Rsa { unique, .. } => unique.value(),
+        _ => return false,
+    };
+    !key.is_empty() && certificate.windows(key.len()).any(|bytes| bytes == key)
 }

@@ -15,6 +15,18 @@ pub enum TpmError {
         /// Which handle.
         handle: u32,
     },
+    /// An NV index that is not there, or was never written.
+    #[error("the TPM has nothing in NV index 0x{index:08x}")]
+    NvAbsent {
+        /// Which one.
+        index: u32,
+    },
+    /// An NV index that neither its own empty password nor the owner may read.
+    #[error("NV index 0x{index:08x} may not be read with the authorization we have")]
+    NvUnreadable {
+        /// Which one.
+        index: u32,
+    },
     /// PCR numbers that are not 0 to 23, not ascending or none.
     #[error("PCRs must be 0 to 23, ascending, at least one")]
     PcrSelection,

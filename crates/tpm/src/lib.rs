@@ -7,25 +7,27 @@
 mod credential;
 mod ek;
 mod error;
+mod handles;
 mod keys;
 mod nv;
 mod pcr;
 mod quote;
 mod scope;
 mod seal;
+mod template;
 
-use std::{path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use tss_esapi::{
-    constants::CapabilityType,
-    structures::CapabilityData,
+    handles::KeyHandle,
     tcti_ldr::{DeviceConfig, NetworkTPMConfig, TctiNameConf},
     Context,
 };
 
 pub use ek::{Ek, EkKind};
 pub use error::TpmError;
-pub use keys::Ak;
+pub use handles::HandleCount;
+pub use keys::{Ak, AkKind};
 pub use quote::TpmQuote;
 pub use seal::Sealed;
 
@@ -58,16 +60,10 @@ impl Tcti {
 #[derive(Debug)]
 pub struct Tpm {
     context: Context,
-    ek_kind: Option<EkKind>,
-}
-
-/// Handles in use, to see that none is left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandleCount {
-    /// Transient objects.
-    pub transient: usize,
-    /// Loaded sessions.
-    pub sessions: usize,
+    ek: Option<ek::Chosen>,
+    ak_kind: AkKind,
+    checked_ak: Option<(AkKind, KeyHandle)>,
+    persistent: BTreeMap<u32, KeyHandle>,
 }
 
 impl Tpm {
@@ -78,31 +74,10 @@ impl Tpm {
     pub fn open(tcti: &Tcti) -> Result<Self, TpmError> {
         Ok(Self {
             context: Context::new(tcti.configuration()?)?,
-            ek_kind: None,
+            ek: None,
+            ak_kind: AkKind::default(),
+            checked_ak: None,
+            persistent: BTreeMap::new(),
         })
-    }
-
-    /// Counts the transient objects and sessions that are loaded now (through a resource manager: our own).
-    ///
-    /// # Errors
-    /// [`TpmError::Tss`].
-    pub fn count_handles(&mut self) -> Result<HandleCount, TpmError> {
-        // TPM 2.0 Part 2 §7.2: handle types.
-        const TRANSIENT_FIRST: u32 = 0x8000_0000;
-        const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
-        Ok(HandleCount {
-            transient: self.count_from(TRANSIENT_FIRST)?,
-            sessions: self.count_from(LOADED_SESSION_FIRST)?,
-        })
-    }
-
-    fn count_from(&mut self, first: u32) -> Result<usize, TpmError> {
-        let (data, _) = self
-            .context
-            .get_capability(CapabilityType::Handles, first, 64)?;
-        match data {
-            CapabilityData::Handles(handles) => Ok(handles.into_inner().len()),
-            _ => Err(TpmError::Unexpected("capability data of another type")),
-        }
     }
 }

@@ -24,16 +24,18 @@ pub(crate) fn with_object<T>(
     Ok(value)
 }
 
-/// Runs `work` with a session of this type and flushes the session.
+/// Runs `work` with a session of this type and flushes the session. It encrypts parameters; with `salt`, a key only the
+/// TPM can use, so that nobody on the bus can read them.
 pub(crate) fn with_session<T>(
     context: &mut Context,
     kind: SessionType,
+    salt: Option<KeyHandle>,
     work: impl FnOnce(&mut Context, AuthSession) -> Result<T, TpmError>,
 ) -> Result<T, TpmError> {
     let session = context
         .execute_without_session(|context| {
             context.start_auth_session(
-                None,
+                salt,
                 None,
                 None,
                 kind,
@@ -58,7 +60,7 @@ fn configure(context: &mut Context, session: AuthSession) -> Result<(), TpmError
     Ok(context.tr_sess_set_attributes(session, attributes, mask)?)
 }
 
-/// Runs `work` with an HMAC session as authorization with the empty password.
+/// Runs `work` with the empty password as authorization.
 pub(crate) fn with_empty_auth<T>(
     context: &mut Context,
     work: impl FnOnce(&mut Context) -> Result<T, TpmError>,

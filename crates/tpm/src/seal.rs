@@ -1,23 +1,16 @@
 //! Secrets sealed to PCR values.
 
 use tss_esapi::{
-    attributes::ObjectAttributesBuilder,
     constants::SessionType,
     handles::ObjectHandle,
-    interface_types::{
-        algorithm::{HashingAlgorithm, PublicAlgorithm},
-        session_handles::{AuthSession, PolicySession},
-    },
-    structures::{
-        Digest, KeyedHashScheme, Private, Public, PublicBuilder, PublicKeyedHashParameters,
-        SensitiveData,
-    },
+    interface_types::session_handles::{AuthSession, PolicySession},
+    structures::{Digest, Private, Public, SensitiveData},
     traits::{Marshall, UnMarshall},
     Context,
 };
 use zeroize::Zeroizing;
 
-use crate::{pcr, scope, Tpm, TpmError};
+use crate::{pcr, scope, template, Tpm, TpmError};
 
 /// A secret that only this TPM opens, and only while the PCRs have the values they had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,24 +28,17 @@ impl Tpm {
     /// [`TpmError::PcrSelection`], [`TpmError::Tss`].
     pub fn seal(&mut self, secret: &[u8], pcrs: &[u8]) -> Result<Sealed, TpmError> {
         let secret = SensitiveData::try_from(secret.to_vec())?;
-        let policy = self.policy_digest(pcrs)?;
-        let attributes = ObjectAttributesBuilder::new()
-            .with_fixed_tpm(true)
-            .with_fixed_parent(true)
-            .with_no_da(true)
-            .build()?;
-        let template = PublicBuilder::new()
-            .with_public_algorithm(PublicAlgorithm::KeyedHash)
-            .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
-            .with_object_attributes(attributes)
-            .with_auth_policy(policy)
-            .with_keyed_hash_parameters(PublicKeyedHashParameters::new(KeyedHashScheme::Null))
-            .with_keyed_hash_unique_identifier(Digest::default())
-            .build()?;
+        let template = template::sealed(self.policy_digest(pcrs)?)?;
         let srk = self.srk()?;
-        let made = scope::with_empty_auth(&mut self.context, |context| {
-            Ok(context.create(srk, template, None, Some(secret), None, None)?)
-        })?;
+        let context = &mut self.context;
+        // The salted session keeps the secret from whoever listens on the bus.
+        let made =
+            scope::with_session(context, SessionType::Hmac, Some(srk), |context, session| {
+                let sessions = (Some(AuthSession::Password), Some(session), None);
+                Ok(context.execute_with_sessions(sessions, |context| {
+                    context.create(srk, template, None, Some(secret), None, None)
+                })?)
+            })?;
         Ok(Sealed {
             public: made.out_public.marshall()?,
             private: made.out_private.value().to_vec(),
@@ -72,23 +58,36 @@ impl Tpm {
             Ok(context.load(srk, private, public)?)
         })?;
         scope::with_object(&mut self.context, key, |context, key| {
-            scope::with_session(context, SessionType::Policy, |context, session| {
-                apply_policy(context, session, pcrs)?;
-                let secret = context.execute_with_session(Some(session), |context| {
-                    context.unseal(ObjectHandle::from(key))
-                })?;
-                Ok(Zeroizing::new(secret.value().to_vec()))
-            })
+            scope::with_session(
+                context,
+                SessionType::Policy,
+                Some(srk),
+                |context, session| {
+                    apply_policy(context, session, pcrs)?;
+                    let secret = context.execute_with_session(Some(session), |context| {
+                        context.unseal(ObjectHandle::from(key))
+                    })?;
+                    Ok(Zeroizing::new(secret.value().to_vec()))
+                },
+            )
         })
     }
 
     fn policy_digest(&mut self, pcrs: &[u8]) -> Result<Digest, TpmError> {
         pcr::selection(pcrs)?;
-        scope::with_session(&mut self.context, SessionType::Trial, |context, session| {
-            apply_policy(context, session, pcrs)?;
-            let session = PolicySession::try_from(session)?;
-            Ok(context.execute_without_session(|context| context.policy_get_digest(session))?)
-        })
+        scope::with_session(
+            &mut self.context,
+            SessionType::Trial,
+            None,
+            |context, session| {
+                apply_policy(context, session, pcrs)?;
+                let session = PolicySession::try_from(session)?;
+                Ok(
+                    context
+                        .execute_without_session(|context| context.policy_get_digest(session))?,
+                )
+            },
+        )
     }
 }
 
