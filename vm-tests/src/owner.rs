@@ -59,8 +59,7 @@ impl Owner {
         tree: &Path,
         maker: &Manufacturer,
     ) -> Result<Self> {
-        let roots = cache.folder("ek-roots")?;
-        maker.publish(&roots)?;
+        let roots = maker.roots();
         let recipe = Recipe::default()
             .path(&tree.join("tenant/src/init"))?
             .path(&tree.join("crates/pki/src"))?

@@ -20,14 +20,14 @@ use crate::{
     qemu::{Firmware, Machine, Vm},
     serial::Watcher,
     services::Services,
-    swtpm::{Manufacturer, SoftTpm},
+    swtpm::{self, Manufacturer, SoftTpm},
 };
 
 /// How long one phase of a boot may take under emulation on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What all scenarios share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Set {
     /// Built things.
     pub cache: Cache,
@@ -61,7 +61,7 @@ impl Set {
     /// When a part cannot be built.
     pub fn prepare(programs: &Programs, progress: Progress) -> Result<Self> {
         let cache = Cache::at(&programs.cache)?;
-        let maker = Manufacturer::kept(&cache, "manufacturer")?;
+        let maker = swtpm::manufacturer(&cache)?;
         let owner = Owner::template(&cache, &programs.host, &programs.tree, &maker)?;
         let product = Product {
             tree: programs.tree.clone(),
@@ -128,7 +128,7 @@ impl Set {
         fs::create_dir_all(&directory)?;
         let owner = self.owner.copy_to(&directory.join("home"))?;
         let services = Services::start(&owner, &directory)?;
-        let tpm = self.maker.make_tpm(&directory.join("tpm"))?;
+        let tpm = SoftTpm::made_by(&self.maker, &directory.join("tpm"))?;
         Ok(Stage {
             set: self,
             guest,

@@ -9,88 +9,23 @@ use std::{
 };
 
 use anyhow::{bail, Result};
+pub use bootkeep_swtpm::Manufacturer;
 
 use crate::{
     cache::{remove, Cache, Recipe},
-    command::{self, Background},
-    image::product,
+    command::Background,
 };
 
-/// A manufacturer's CA: issues the EK certificates of its TPMs.
-#[derive(Clone, Debug)]
-pub struct Manufacturer(PathBuf);
-
-impl Manufacturer {
-    /// The manufacturer that lives in this folder.
-    ///
-    /// # Errors
-    /// When the folder cannot be made.
-    pub fn at(directory: &Path) -> Result<Self> {
-        fs::create_dir_all(directory)?;
-        let directory = directory.canonicalize()?;
-        let state = directory.display();
-        fs::write(
-            directory.join("localca.conf"),
-            format!(
-                "statedir = {state}\nsigningkey = {state}/signkey.pem\nissuercert = {state}/issuercert.pem\ncertserial = {state}/certserial\n"
-            ),
-        )?;
-        fs::write(directory.join("localca.options"), "--tpm-manufacturer id:00001014\n--tpm-model swtpm\n--tpm-version 2\n--platform-manufacturer Bootkeep\n--platform-version 1\n--platform-model test\n")?;
-        fs::write(
-            directory.join("setup.conf"),
-            format!(
-                "create_certs_tool = swtpm_localca\ncreate_certs_tool_config = {state}/localca.conf\ncreate_certs_tool_options = {state}/localca.options\nactive_pcr_banks = sha256\n"
-            ),
-        )?;
-        Ok(Self(directory))
-    }
-
-    /// A manufacturer that is kept; its root certificate exists from the start.
-    ///
-    /// # Errors
-    /// When its first TPM cannot be made.
-    pub fn kept(cache: &Cache, name: &str) -> Result<Self> {
-        let recipe = Recipe::default().text(include_str!("swtpm.rs"));
-        let directory = cache.once(name, &recipe, |path| {
-            Self::at(path)?.make_tpm(&path.join("first")).map(drop)
-        })?;
-        Self::at(&directory)
-    }
-
-    /// Makes a TPM with an EK certificate, in `directory`.
-    ///
-    /// # Errors
-    /// When `swtpm_setup` fails.
-    pub fn make_tpm(&self, directory: &Path) -> Result<SoftTpm> {
-        remove(directory)?;
-        fs::create_dir_all(directory)?;
-        let mut setup = Command::new("swtpm_setup");
-        setup
-            .args([
-                "--tpm2",
-                "--createek",
-                "--create-ek-cert",
-                "--create-platform-cert",
-                "--lock-nvram",
-            ])
-            .args(["--pcr-banks", "sha256", "--config"])
-            .arg(self.0.join("setup.conf"))
-            .arg("--tpmstate")
-            .arg(directory);
-        command::logged(&mut setup, &directory.with_extension("setup.log"))?;
-        Ok(SoftTpm(directory.into()))
-    }
-
-    /// Puts its root and issuing certificates into `roots`, as an owner who trusts it does.
-    ///
-    /// # Errors
-    /// When it has not made a TPM yet.
-    pub fn publish(&self, roots: &Path) -> Result<()> {
-        for name in ["swtpm-localca-rootca-cert.pem", "issuercert.pem"] {
-            product::copy(&self.0.join(name), &roots.join(name), 0o644)?;
-        }
-        Ok(())
-    }
+/// A manufacturer that is kept; its root certificate exists from the start.
+///
+/// # Errors
+/// When its first TPM cannot be made.
+pub fn manufacturer(cache: &Cache) -> Result<Manufacturer> {
+    let recipe = Recipe::default().text("1");
+    let directory = cache.once("manufacturer", &recipe, |path| {
+        SoftTpm::made_by(&Manufacturer::at(path)?, &path.join("first")).map(drop)
+    })?;
+    Ok(Manufacturer::at(&directory)?)
 }
 
 /// A TPM's state on disk.
@@ -98,6 +33,17 @@ impl Manufacturer {
 pub struct SoftTpm(PathBuf);
 
 impl SoftTpm {
+    /// A new TPM with an EK certificate, in `directory`.
+    ///
+    /// # Errors
+    /// When `swtpm_setup` fails.
+    pub fn made_by(maker: &Manufacturer, directory: &Path) -> Result<Self> {
+        remove(directory)?;
+        fs::create_dir_all(directory)?;
+        maker.make_tpm(directory)?;
+        Ok(Self(directory.into()))
+    }
+
     /// Powers it. It ends when the machine it is in ends.
     ///
     /// # Errors
@@ -118,14 +64,12 @@ impl SoftTpm {
             .arg(format!("dir={}", self.0.display()))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}", socket.display()));
-        let mut process = Background::start("swtpm", &mut command, &self.0.with_extension("log"))?;
+        let log = self.0.with_extension("log");
+        let mut process = Background::start("swtpm", &mut command, &log)?;
         let end = Instant::now() + Duration::from_secs(20);
         while !socket.exists() {
             if !process.is_running() || Instant::now() > end {
-                bail!(
-                    "swtpm did not start; see {}",
-                    self.0.with_extension("log").display()
-                );
+                bail!("swtpm did not start; see {}", log.display());
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -136,19 +80,21 @@ impl SoftTpm {
     #[must_use]
     pub fn qemu_arguments(&self) -> Vec<String> {
         let socket = format!("socket,id=tpmsocket,path={}", self.socket().display());
-        [
-            "-chardev",
-            &socket,
+        let device = [
             "-tpmdev",
             "emulator,id=tpm,chardev=tpmsocket",
             "-device",
             "tpm-tis,tpmdev=tpm",
-        ]
-        .map(String::from)
-        .to_vec()
+        ];
+        [&["-chardev", &socket][..], &device]
+            .concat()
+            .into_iter()
+            .map(String::from)
+            .collect()
     }
 
+    /// A short path: the address of a socket has room for 107 bytes. One machine runs at a time.
     fn socket(&self) -> PathBuf {
-        self.0.join("socket")
+        std::env::temp_dir().join(format!("bootkeep-tpm-{}.socket", std::process::id()))
     }
 }

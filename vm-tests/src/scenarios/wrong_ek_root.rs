@@ -5,13 +5,13 @@ use anyhow::{ensure, Result};
 use crate::{
     guest::Guest,
     stage::{Boot, Set, PATIENCE, REFUSED},
-    swtpm::Manufacturer,
+    swtpm::{Manufacturer, SoftTpm},
 };
 
 pub(super) fn prove(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let mut stage = set.stage(name, guest)?;
     let stranger = Manufacturer::at(&stage.directory.join("stranger"))?;
-    stage.tpm = stranger.make_tpm(&stage.directory.join("tpm"))?;
+    stage.tpm = SoftTpm::made_by(&stranger, &stage.directory.join("tpm"))?;
     let booted = stage.boot(Boot {
         // One interface that nobody answers on must hold nothing up.
         idle_nic: true,
