@@ -87,6 +87,14 @@ pub fn document_key_id(sealed: &[u8]) -> Result<String, ContainerError> {
     parse(sealed).map(|parts| parts.header.key_id)
 }
 
+/// Whom a sealed document is for: a node id or the name of a group. Proved only once it opens.
+///
+/// # Errors
+/// [`ContainerError`] when it is not a sealed document.
+pub fn document_audience(sealed: &[u8]) -> Result<String, ContainerError> {
+    parse(sealed).map(|parts| parts.header.audience)
+}
+
 /// Opens a document with the key its header names.
 ///
 /// # Errors
@@ -176,6 +184,7 @@ mod tests {
         assert!(text.0.lines().all(|line| line.len() <= 76));
         let back = SealedText::decode(text.0.as_bytes()).unwrap();
         assert_eq!(document_key_id(&back).unwrap(), "group-1");
+        assert_eq!(document_audience(&back).unwrap(), "web");
         assert_eq!(*open_document(&key, &back).unwrap(), plain);
         assert!(text
             .message()

@@ -24,7 +24,8 @@ mod transport;
 
 pub use container::{ContainerError, MAX_CONTAINER};
 pub use document::{
-    document_key_id, open_document, seal_document, DocumentKey, SealedText, DOCUMENT_MIME,
+    document_audience, document_key_id, open_document, seal_document, DocumentKey, SealedText,
+    DOCUMENT_MIME,
 };
 pub use envelope::{open_envelope, seal_envelope, Envelope, EnvelopeError, Identity, Item};
 pub use key::{BootstrapKey, KEY_LEN};
