@@ -70,7 +70,10 @@ impl Config {
         let key = zeroize::Zeroizing::new(read(self.key.clone())?);
         let tls = ClientTls::with_identity(&ca, &certificate, &key)
             .map_err(|error| VerifierError::Tls(error.to_string()))?;
-        Ok(Registrar::new(HttpClient::new(tls, Role::Registrar), &self.registrar))
+        Ok(Registrar::new(
+            HttpClient::new(tls, Role::Registrar),
+            &self.registrar,
+        ))
     }
 
     /// The key of the secrets at rest.

@@ -45,8 +45,16 @@ impl Counters {
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for (name, help, counter) in [
-            ("boots_appraised", "Boots that were appraised and good.", &self.boots),
-            ("attestations", "Attestations of running nodes that were good.", &self.attestations),
+            (
+                "boots_appraised",
+                "Boots that were appraised and good.",
+                &self.boots,
+            ),
+            (
+                "attestations",
+                "Attestations of running nodes that were good.",
+                &self.attestations,
+            ),
             ("shares_sent", "Shares V that nodes took.", &self.shares),
         ] {
             let value = counter.load(Ordering::Relaxed);
@@ -55,11 +63,17 @@ impl Counters {
             let _ = writeln!(text, "# TYPE bootkeep_verifier_{name}_total counter");
             let _ = writeln!(text, "bootkeep_verifier_{name}_total {value}");
         }
-        let _ = writeln!(text, "# HELP bootkeep_verifier_refusals_total Refusals by their stable code.");
+        let _ = writeln!(
+            text,
+            "# HELP bootkeep_verifier_refusals_total Refusals by their stable code."
+        );
         let _ = writeln!(text, "# TYPE bootkeep_verifier_refusals_total counter");
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         for (code, value) in refusals.iter() {
-            let _ = writeln!(text, "bootkeep_verifier_refusals_total{{code=\"{code}\"}} {value}");
+            let _ = writeln!(
+                text,
+                "bootkeep_verifier_refusals_total{{code=\"{code}\"}} {value}"
+            );
         }
         text
     }

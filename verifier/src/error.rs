@@ -36,6 +36,10 @@ pub enum VerifierError {
 impl From<VerifierError> for Problem {
     fn from(error: VerifierError) -> Self {
         tracing::error!(%error, "a fault of the verifier");
-        Self::new(ProblemKind::Internal, "internal", "the verifier has a fault; its log has the cause")
+        Self::new(
+            ProblemKind::Internal,
+            "internal",
+            "the verifier has a fault; its log has the cause",
+        )
     }
 }

@@ -3,9 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use bootkeep_service::{
-    init_logging, load_config, serve_plain, serve_tls, shutdown_signal,
-};
+use bootkeep_service::{init_logging, load_config, serve_plain, serve_tls, shutdown_signal};
 use bootkeep_verifier::{Config, Verifier};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -51,7 +49,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let verifier = Verifier::open(&config.database, state_key, registrar).await?;
     if let Some(address) = &config.metrics_listen {
         let listener = listen(address).await?;
-        tokio::spawn(serve_plain(listener, verifier.metrics_router(), shutdown_signal()));
+        tokio::spawn(serve_plain(
+            listener,
+            verifier.metrics_router(),
+            shutdown_signal(),
+        ));
     }
     let listener = listen(&config.listen).await?;
     serve_tls(listener, tls, verifier.router(), shutdown_signal()).await?;

@@ -47,7 +47,10 @@ async fn open_link(State(verifier): Shared, upgrade: LinkUpgrade) -> impl IntoRe
 
 async fn metrics(State(verifier): Shared) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(axum::http::header::CONTENT_TYPE, kind)], verifier.counters.text())
+    (
+        [(axum::http::header::CONTENT_TYPE, kind)],
+        verifier.counters.text(),
+    )
 }
 
 /// Proof, as an argument of a handler, that the tenant asks. First among them: nothing else is read before.

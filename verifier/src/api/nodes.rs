@@ -31,7 +31,11 @@ pub(super) async fn list(_: Tenant, State(verifier): Shared) -> Json<Vec<NodeSta
     Json(nodes.iter().filter_map(|node| node.status()).collect())
 }
 
-pub(super) async fn status(_: Tenant, State(verifier): Shared, Path(id): Path<String>) -> Answer<NodeStatus> {
+pub(super) async fn status(
+    _: Tenant,
+    State(verifier): Shared,
+    Path(id): Path<String>,
+) -> Answer<NodeStatus> {
     Ok(Json(status_of(&*enrolled(&verifier, &id)?)?))
 }
 
@@ -45,9 +49,19 @@ pub(super) async fn enrol(
     // A policy of megabytes takes its time to be read: not on the threads that serve connections.
     let checked = tokio::task::spawn_blocking(|| NewEnrolment::check(enrolment))
         .await
-        .map_err(|_| Problem::new(ProblemKind::Internal, "internal", "the enrolment could not be read"))??;
+        .map_err(|_| {
+            Problem::new(
+                ProblemKind::Internal,
+                "internal",
+                "the enrolment could not be read",
+            )
+        })??;
     let node = verifier.fleet.node(&id);
-    let changed = verifier.fleet.enrol(&node, checked).await.map_err(Problem::from)?;
+    let changed = verifier
+        .fleet
+        .enrol(&node, checked)
+        .await
+        .map_err(Problem::from)?;
     if changed {
         node.step("enrolled", "waiting for evidence");
         end_other_aks(&node);
@@ -81,7 +95,11 @@ pub(super) async fn forget(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn links(_: Tenant, State(verifier): Shared, Path(id): Path<String>) -> Answer<Vec<LinkInfo>> {
+pub(super) async fn links(
+    _: Tenant,
+    State(verifier): Shared,
+    Path(id): Path<String>,
+) -> Answer<Vec<LinkInfo>> {
     let node = verifier.fleet.get(&node_id(&id)?);
     Ok(Json(node.map(|node| node.link_infos()).unwrap_or_default()))
 }

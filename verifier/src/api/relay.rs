@@ -13,7 +13,10 @@ use bootkeep_protocol::{
 use bootkeep_service::{BoundedJson, ProblemResponse};
 
 use super::{node_id, Shared, Tenant};
-use crate::{fleet::Verdict, link::{keep_confirmation, untrusted}};
+use crate::{
+    fleet::Verdict,
+    link::{keep_confirmation, untrusted},
+};
 
 /// What an encapsulated key and a wrapped share may take (bytes).
 const MAX_WRAPPED: usize = 256;
@@ -31,7 +34,10 @@ pub(super) async fn relay(
     }
     let link = node.link(request.phase).ok_or_else(no_link)?;
     let reply = link.calls.ask(request.call).await.map_err(Problem::from)?;
-    if let Reply::Share { confirmation: Some(confirmation) } = &reply {
+    if let Reply::Share {
+        confirmation: Some(confirmation),
+    } = &reply
+    {
         keep_confirmation(&verifier, &node, &link, confirmation.clone()).await;
     }
     Ok(Json(reply))
@@ -56,11 +62,14 @@ fn check(call: &Call) -> Result<(), Problem> {
             Err(not_relayed("only share U is passed on"))
         }
         Call::Share(share)
-            if share.encapsulated.0.len() > MAX_WRAPPED || share.ciphertext.0.len() > MAX_WRAPPED =>
+            if share.encapsulated.0.len() > MAX_WRAPPED
+                || share.ciphertext.0.len() > MAX_WRAPPED =>
         {
             Err(too_large(MAX_WRAPPED))
         }
-        Call::Activate(activate) if activate.challenge_id.len() > MAX_TEXT => Err(too_large(MAX_TEXT)),
+        Call::Activate(activate) if activate.challenge_id.len() > MAX_TEXT => {
+            Err(too_large(MAX_TEXT))
+        }
         _ => Ok(()),
     }
 }

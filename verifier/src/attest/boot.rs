@@ -24,16 +24,23 @@ enum Outcome {
 }
 
 /// Until V is sent or the evidence is refused.
-pub(super) async fn attest(verifier: &Verifier, node: &Node, link: &Link, enrolled: &Arc<Enrolled>) {
+pub(super) async fn attest(
+    verifier: &Verifier,
+    node: &Node,
+    link: &Link,
+    enrolled: &Arc<Enrolled>,
+) {
     if !node.trust().is_open() {
         return;
     }
     loop {
         match appraise(verifier, node, link, enrolled).await {
-            Ok(Outcome::Good(booted)) => match release(verifier, node, link, enrolled, *booted).await {
-                Ok(()) => return,
-                Err(error) => pause_after(node, &error).await,
-            },
+            Ok(Outcome::Good(booted)) => {
+                match release(verifier, node, link, enrolled, *booted).await {
+                    Ok(()) => return,
+                    Err(error) => pause_after(node, &error).await,
+                }
+            }
             Ok(Outcome::Refused(refusal)) => {
                 refuse(verifier, node, enrolled, &refusal).await;
                 return end_refused(link, &refusal);
@@ -71,10 +78,12 @@ async fn appraise(
         runtime: &enrolled.runtime_policy,
     };
     let previous = node.trust().baseline.map(|baseline| baseline.clock());
-    Ok(match appraise_boot(&question, &evidence, policies, previous) {
-        Ok(booted) => Outcome::Good(Box::new(booted)),
-        Err(refusal) => Outcome::Refused(refusal),
-    })
+    Ok(
+        match appraise_boot(&question, &evidence, policies, previous) {
+            Ok(booted) => Outcome::Good(Box::new(booted)),
+            Err(refusal) => Outcome::Refused(refusal),
+        },
+    )
 }
 
 /// Stores the verdict, then sends V for this very appraisal.
@@ -95,9 +104,16 @@ async fn release(
         return Ok(());
     }
     node.keep_checkpoint(checkpoint);
-    let safe = if clock.safe { "" } else { ", after an unclean power-off" };
+    let safe = if clock.safe {
+        ""
+    } else {
+        ", after an unclean power-off"
+    };
     let entries = booted.ima().entries();
-    node.step("appraised", &format!("boot good, {entries} IMA entries{safe}"));
+    node.step(
+        "appraised",
+        &format!("boot good, {entries} IMA entries{safe}"),
+    );
     verifier.counters.appraised();
     share::send(verifier, node, link, booted).await
 }

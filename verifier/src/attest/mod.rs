@@ -26,13 +26,13 @@ pub(crate) async fn drive(verifier: Arc<Verifier>, node: Arc<Node>, link: Arc<Li
     loop {
         let current = enrolments.borrow_and_update().clone();
         let work = async {
-            match current {
-                Some(enrolled) => attest(&verifier, &node, &link, &enrolled).await,
-                None => std::future::pending().await,
+            if let Some(enrolled) = current {
+                attest(&verifier, &node, &link, &enrolled).await;
             }
+            std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = work => std::future::pending().await,
+            () = work => {}
             changed = enrolments.changed() => if changed.is_err() { return },
         }
     }
@@ -62,7 +62,8 @@ pub(crate) async fn note_boot(
     if same && known.boot_id.is_some() {
         return Ok(());
     }
-    let change = |trust: &mut crate::fleet::Trust| trust.begin_boot(&link.boot_id, crate::clock::now_ms());
+    let change =
+        |trust: &mut crate::fleet::Trust| trust.begin_boot(&link.boot_id, crate::clock::now_ms());
     verifier.fleet.change(node, enrolled, change).await?;
     Ok(())
 }

@@ -31,7 +31,12 @@ enum Outcome {
 }
 
 /// Until evidence is refused.
-pub(super) async fn attest(verifier: &Verifier, node: &Node, link: &Link, enrolled: &Arc<Enrolled>) {
+pub(super) async fn attest(
+    verifier: &Verifier,
+    node: &Node,
+    link: &Link,
+    enrolled: &Arc<Enrolled>,
+) {
     let trust = node.trust();
     if !trust.is_open() {
         return;
@@ -55,7 +60,8 @@ pub(super) async fn attest(verifier: &Verifier, node: &Node, link: &Link, enroll
 
 /// The boot was not seen in its initramfs, so nothing says that it was good: no trust, and no blame either.
 async fn no_boot_evidence(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>) {
-    let detail = "this boot was not appraised in its initramfs: it was unlocked without this verifier";
+    let detail =
+        "this boot was not appraised in its initramfs: it was unlocked without this verifier";
     node.step("refused", detail);
     verifier.counters.refused("no-boot-evidence");
     let explain = |trust: &mut crate::fleet::Trust| trust.explain("no-boot-evidence", detail);
@@ -85,8 +91,11 @@ impl Attestation<'_> {
                     if let Err(error) = self.good(&attested).await {
                         pause_after(self.node, &error).await;
                     }
-                    self.wait(started, Duration::from_secs(self.enrolled.terms.interval_seconds.into()))
-                        .await;
+                    self.wait(
+                        started,
+                        Duration::from_secs(self.enrolled.terms.interval_seconds.into()),
+                    )
+                    .await;
                 }
                 Ok(Outcome::NoEvidence(error)) => {
                     self.node.step("no-evidence", &error.to_string());
@@ -131,8 +140,14 @@ impl Attestation<'_> {
         self.baseline = attested.baseline().clone();
         let was_trusted = matches!(self.node.trust().verdict, Verdict::Trusted { until_ms } if now_ms() < until_ms);
         let interval = self.enrolled.terms.interval_seconds;
-        let verdict = |trust: &mut crate::fleet::Trust| trust.attested(attested, interval, now_ms());
-        if !self.verifier.fleet.change(self.node, self.enrolled, verdict).await? {
+        let verdict =
+            |trust: &mut crate::fleet::Trust| trust.attested(attested, interval, now_ms());
+        if !self
+            .verifier
+            .fleet
+            .change(self.node, self.enrolled, verdict)
+            .await?
+        {
             return Ok(());
         }
         self.verifier.counters.attested();
@@ -151,10 +166,14 @@ impl Attestation<'_> {
     async fn wait(&self, started: Instant, pause: Duration) {
         let mut grew = self.link.grew.subscribe();
         let appraised = self.ima.entries();
+        let growth = async {
+            // The sender lives as long as the link, which we hold.
+            let _ = grew.wait_for(|count| *count > appraised).await.is_ok();
+            sleep_until(started + SHORTEST).await;
+        };
         tokio::select! {
             () = sleep_until(started + pause) => {}
-            // The sender lives as long as the link, which we hold.
-            _ = grew.wait_for(|count| *count > appraised) => sleep_until(started + SHORTEST).await,
+            () = growth => {}
         }
     }
 }

@@ -87,20 +87,29 @@ impl NewEnrolment {
         exactly::<32>(&enrolment.ak_digest, "ak_digest")?;
         let latched_pcr15 = exactly::<32>(&enrolment.latched_pcr15, "latched_pcr15")?;
         if latched_pcr15 == [0; 32] {
-            return Err(malformed("latched_pcr15 is zero: that is the value before the latch"));
+            return Err(malformed(
+                "latched_pcr15 is zero: that is the value before the latch",
+            ));
         }
         if enrolment.envelope.0.is_empty() || enrolment.envelope.0.len() > MAX_ENVELOPE {
-            return Err(malformed(format!("envelope must have 1 to {MAX_ENVELOPE} bytes")));
+            return Err(malformed(format!(
+                "envelope must have 1 to {MAX_ENVELOPE} bytes"
+            )));
         }
         if !(1..=MAX_INTERVAL).contains(&enrolment.interval_seconds) {
-            return Err(malformed(format!("interval_seconds must be 1 to {MAX_INTERVAL}")));
+            return Err(malformed(format!(
+                "interval_seconds must be 1 to {MAX_INTERVAL}"
+            )));
         }
         if enrolment.label.chars().count() > MAX_TEXT {
-            return Err(malformed(format!("label has more than {MAX_TEXT} characters")));
+            return Err(malformed(format!(
+                "label has more than {MAX_TEXT} characters"
+            )));
         }
         let boot_document = enrolment.boot_policy.to_string();
         let runtime_document = enrolment.runtime_policy.to_string();
-        let (boot_policy, runtime_policy) = policies(enrolment.boot_policy, enrolment.runtime_policy)?;
+        let (boot_policy, runtime_policy) =
+            policies(enrolment.boot_policy, enrolment.runtime_policy)?;
         Ok(Self {
             enrolled: Enrolled {
                 terms: Terms {
@@ -133,15 +142,26 @@ fn policies(
     runtime: serde_json::Value,
 ) -> Result<(BootPolicy, RuntimePolicy), Problem> {
     let bad = |which: &str, why: &dyn std::fmt::Display| {
-        Problem::new(ProblemKind::Malformed, "bad-policy", format!("{which}: {why}"))
+        Problem::new(
+            ProblemKind::Malformed,
+            "bad-policy",
+            format!("{which}: {why}"),
+        )
     };
     let boot = BootPolicy::from_value(boot).map_err(|error| bad("boot_policy", &error))?;
-    let runtime = RuntimePolicy::from_value(runtime).map_err(|error| bad("runtime_policy", &error))?;
+    let runtime =
+        RuntimePolicy::from_value(runtime).map_err(|error| bad("runtime_policy", &error))?;
     if boot.is_empty() {
-        return Err(bad("boot_policy", &"it names no PCR and so accepts nothing"));
+        return Err(bad(
+            "boot_policy",
+            &"it names no PCR and so accepts nothing",
+        ));
     }
     if runtime.is_empty() {
-        return Err(bad("runtime_policy", &"it lists no file and so accepts nothing"));
+        return Err(bad(
+            "runtime_policy",
+            &"it lists no file and so accepts nothing",
+        ));
     }
     Ok((boot, runtime))
 }

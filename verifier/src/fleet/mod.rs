@@ -12,7 +12,7 @@ use std::{
 
 use bootkeep_protocol::NodeId;
 
-pub(crate) use enrolled::{digest_hex, Enrolled, NewEnrolment, Secrets, Terms};
+pub(crate) use enrolled::{Enrolled, NewEnrolment, Secrets, Terms};
 pub(crate) use node::{latched, Checkpoint, Node};
 pub(crate) use trust::{Trust, Verdict};
 
@@ -33,7 +33,12 @@ impl Fleet {
     /// Loads every enrolled node. A row that cannot be read is left out and logged: it must not take the others along.
     pub(crate) async fn load(database: Database) -> Result<Self, VerifierError> {
         let mut nodes = HashMap::new();
-        for StoredNode { id, enrolled, trust } in database.load().await? {
+        for StoredNode {
+            id,
+            enrolled,
+            trust,
+        } in database.load().await?
+        {
             let node = Node::new(id.clone(), Some(Arc::new(enrolled)), trust);
             nodes.insert(id, Arc::new(node));
         }
@@ -76,7 +81,11 @@ impl Fleet {
     }
 
     /// Enrols, or replaces an enrolment. Durable when it returns. The same enrolment again changes nothing.
-    pub(crate) async fn enrol(&self, node: &Node, new: NewEnrolment) -> Result<bool, VerifierError> {
+    pub(crate) async fn enrol(
+        &self,
+        node: &Node,
+        new: NewEnrolment,
+    ) -> Result<bool, VerifierError> {
         let _gate = node.gate.lock().await;
         let old = node.enrolment();
         let mut trust = Trust::waiting(now_ms());

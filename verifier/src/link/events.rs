@@ -20,7 +20,9 @@ pub(super) async fn take(verifier: &Verifier, node: &Node, link: &Link, event: E
         Event::Progress { step, at_ms } => {
             node.record(name(step), Some(at_ms), link.phase.as_str());
         }
-        Event::Combined { confirmation } => keep_confirmation(verifier, node, link, confirmation).await,
+        Event::Combined { confirmation } => {
+            keep_confirmation(verifier, node, link, confirmation).await
+        }
         Event::Claim(claim) => {
             let mut new = false;
             change(verifier, node, |trust| new = trust.claim(&claim)).await;
@@ -42,7 +44,10 @@ pub(crate) async fn keep_confirmation(
         return;
     }
     if node.confirmation().as_ref() != Some(&confirmation) {
-        change(verifier, node, |trust| trust.confirmation = Some(confirmation)).await;
+        change(verifier, node, |trust| {
+            trust.confirmation = Some(confirmation)
+        })
+        .await;
     }
 }
 

@@ -49,7 +49,10 @@ fn check(
 ) -> Result<Link, Problem> {
     let derived = NodeId::of_ek_public(record.ek_public.as_slice());
     if record.node_id != open.node_id || derived != open.node_id {
-        return Err(untrusted("other-node", "the registrar's record is of another node"));
+        return Err(untrusted(
+            "other-node",
+            "the registrar's record is of another node",
+        ));
     }
     let ak = AkPublic::parse(record.ak_public.as_slice())
         .map_err(|error| untrusted("ak", &format!("the registered AK cannot be used: {error}")))?;

@@ -9,7 +9,7 @@ use bootkeep_protocol::{
     Problem, ProblemKind,
 };
 use bootkeep_service::{Peer, ServerEnd};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
     events,
@@ -98,7 +98,7 @@ async fn run(
                     return None;
                 }
             },
-            _ = ending.wait_for(Option::is_some) => return link.ending.borrow().clone(),
+            problem = told_to_end(&mut ending) => return problem,
             ended = driver.join_next() => {
                 if let Some(Err(error)) = ended {
                     tracing::error!(node = node.id().short(), %error, "the task of a link died");
@@ -107,6 +107,12 @@ async fn run(
             }
         }
     }
+}
+
+/// Waits until somebody wants the link to end.
+async fn told_to_end(ending: &mut watch::Receiver<Option<Problem>>) -> Option<Problem> {
+    let problem = ending.wait_for(Option::is_some).await;
+    problem.ok().and_then(|problem| problem.clone())
 }
 
 async fn refuse(verifier: &Verifier, sender: &Sender<ServerFrame>, problem: Problem, peer: &Peer) {

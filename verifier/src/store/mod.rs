@@ -49,15 +49,18 @@ impl Database {
     /// Every node whose row can be read.
     pub(crate) async fn load(&self) -> Result<Vec<StoredNode>, VerifierError> {
         let mut policies = Policies::new(&self.store);
-        let rows = sqlx::query("SELECT node_id, enrolment, boot_policy, runtime_policy, trust FROM nodes")
-            .fetch_all(self.store.pool())
-            .await?;
+        let rows =
+            sqlx::query("SELECT node_id, enrolment, boot_policy, runtime_policy, trust FROM nodes")
+                .fetch_all(self.store.pool())
+                .await?;
         let mut nodes = Vec::new();
         for row in rows {
             let id: String = row.try_get("node_id")?;
             match read_row(&row, &mut policies).await {
                 Ok(node) => nodes.push(node),
-                Err(error) => tracing::error!(node = id, %error, "an enrolment cannot be read and is left out"),
+                Err(error) => {
+                    tracing::error!(node = id, %error, "an enrolment cannot be read and is left out")
+                }
             }
         }
         Ok(nodes)
@@ -71,7 +74,9 @@ impl Database {
         trust: &Trust,
     ) -> Result<(), VerifierError> {
         let enrolled = &new.enrolled;
-        let share = self.sealer.seal(id, "share-v", new.secrets.share.expose())?;
+        let share = self
+            .sealer
+            .seal(id, "share-v", new.secrets.share.expose())?;
         let envelope = self.sealer.seal(id, "envelope", &new.secrets.envelope)?;
         let mut transaction = self.store.pool().begin().await?;
         for (digest, text) in [
@@ -101,7 +106,9 @@ impl Database {
         .bind(json(trust)?)
         .execute(&mut *transaction)
         .await?;
-        sqlx::query(UNUSED_POLICIES).execute(&mut *transaction).await?;
+        sqlx::query(UNUSED_POLICIES)
+            .execute(&mut *transaction)
+            .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -132,16 +139,19 @@ impl Database {
             .bind(id.as_str())
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(UNUSED_POLICIES).execute(&mut *transaction).await?;
+        sqlx::query(UNUSED_POLICIES)
+            .execute(&mut *transaction)
+            .await?;
         Ok(transaction.commit().await?)
     }
 
     /// V and the envelope; `None` when the node is not enrolled or was revoked.
     pub(crate) async fn secrets(&self, id: &NodeId) -> Result<Option<Secrets>, VerifierError> {
-        let row = sqlx::query("SELECT share_v, envelope FROM nodes WHERE node_id = $1 AND share_v <> ''")
-            .bind(id.as_str())
-            .fetch_optional(self.store.pool())
-            .await?;
+        let row =
+            sqlx::query("SELECT share_v, envelope FROM nodes WHERE node_id = $1 AND share_v <> ''")
+                .bind(id.as_str())
+                .fetch_optional(self.store.pool())
+                .await?;
         let Some(row) = row else { return Ok(None) };
         let share: String = row.try_get("share_v")?;
         let envelope: String = row.try_get("envelope")?;
@@ -152,7 +162,8 @@ impl Database {
     }
 }
 
-const UNUSED_POLICIES: &str = "DELETE FROM policies WHERE digest NOT IN (SELECT boot_policy FROM nodes) \
+const UNUSED_POLICIES: &str =
+    "DELETE FROM policies WHERE digest NOT IN (SELECT boot_policy FROM nodes) \
      AND digest NOT IN (SELECT runtime_policy FROM nodes)";
 
 /// Policies while nodes are loaded: each is read and kept once.
@@ -200,7 +211,10 @@ impl<'a> Policies<'a> {
     }
 }
 
-async fn read_row(row: &sqlx::any::AnyRow, policies: &mut Policies<'_>) -> Result<StoredNode, VerifierError> {
+async fn read_row(
+    row: &sqlx::any::AnyRow,
+    policies: &mut Policies<'_>,
+) -> Result<StoredNode, VerifierError> {
     let text = |name: &str| row.try_get::<String, _>(name);
     let bad = |what: &str| VerifierError::Document(what.to_owned());
     let id: NodeId = text("node_id")?.parse().map_err(|_| bad("not a node id"))?;

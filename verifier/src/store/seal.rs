@@ -26,7 +26,12 @@ impl Sealer {
     }
 
     /// Sealed and in base64.
-    pub(crate) fn seal(&self, node: &NodeId, what: &str, plain: &[u8]) -> Result<String, VerifierError> {
+    pub(crate) fn seal(
+        &self,
+        node: &NodeId,
+        what: &str,
+        plain: &[u8],
+    ) -> Result<String, VerifierError> {
         let sealed = self.0.seal(&context(node, what), plain).map_err(fault)?;
         Ok(STANDARD.encode(sealed))
     }
@@ -41,7 +46,11 @@ impl Sealer {
         self.0.open(&context(node, what), &sealed).map_err(fault)
     }
 
-    pub(crate) fn open_share(&self, node: &NodeId, sealed: &str) -> Result<Share<V>, VerifierError> {
+    pub(crate) fn open_share(
+        &self,
+        node: &NodeId,
+        sealed: &str,
+    ) -> Result<Share<V>, VerifierError> {
         let plain = self.open(node, "share-v", sealed)?;
         let bytes: [u8; KEY_LEN] = plain
             .as_slice()

@@ -49,6 +49,8 @@ impl Default for Form {
 pub struct Machine {
     key: Arc<EcdsaKeyPair>,
     pub ak_public: Vec<u8>,
+    /// Stands for the EK's public area; the node id is derived from it.
+    pub ek_public: Vec<u8>,
     pub node: NodeId,
     pub nk: [u8; 32],
     pub phase: Phase,
@@ -99,6 +101,7 @@ impl Machine {
         let mut machine = Self {
             key: Arc::new(key),
             ak_public,
+            ek_public: name.into(),
             node: NodeId::of_ek_public(name.as_bytes()),
             nk: [7; 32],
             phase: Phase::Initramfs,

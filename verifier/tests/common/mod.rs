@@ -1,0 +1,277 @@
+//! A verifier with its neighbours: a registrar of records the test decides on, a tenant, and nodes made of code.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+#[path = "../../../crates/policy/tests/common/mod.rs"]
+pub mod machine;
+pub mod node;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{extract::Path, routing::get, Json, Router};
+use bootkeep_link::{ClientTls, HttpClient, HttpError};
+use bootkeep_pki::{identity::Authority, state_key::StateKey};
+use bootkeep_policy::{boot_call, inspect, BootOptions, BootPolicy, Question, RuntimePolicy};
+use bootkeep_protocol::{
+    link::{Call, QuoteCall, Reply},
+    registrar::{EkAssurance, NodeRecord},
+    verifier::{Enrolment, NodeStatus, RelayRequest, State, Steps},
+    NodeId, Nonce, Phase, Problem, ProblemKind, Role,
+};
+use bootkeep_service::{serve_tls, ProblemResponse, ServerTls};
+use bootkeep_verifier::{Registrar, Verifier};
+use machine::Machine;
+use sha2::{Digest, Sha256};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub const SHARE_V: [u8; 32] = [0x5a; 32];
+pub const ENVELOPE: &[u8] = b"an envelope that only K opens";
+pub const LATCH: [u8; 32] = [9; 32];
+const STATE_KEY: [u8; 32] = [1; 32];
+
+pub type Records = Arc<Mutex<HashMap<NodeId, NodeRecord>>>;
+
+/// Everything around one verifier. The folder holds its database, so it can be started again.
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub records: Records,
+    pub tenant: HttpClient,
+    pub node_tls: ClientTls,
+    pub authority: Authority,
+    ca: String,
+    registrar_url: String,
+    pub url: String,
+    server: JoinHandle<()>,
+}
+
+fn identity(authority: &Authority, role: Role) -> (String, String) {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let identity = authority.issue_service(role, &names).unwrap();
+    (identity.certificate_pem, identity.key_pem.to_string())
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::generate("owner").unwrap();
+        let ca = authority.certificate_pem().to_owned();
+        let records = Records::default();
+        let (certificate, key) = identity(&authority, Role::Tenant);
+        let tls = ClientTls::with_identity(ca.as_bytes(), certificate.as_bytes(), key.as_bytes());
+        let mut world = Self {
+            tenant: HttpClient::new(tls.unwrap(), Role::Verifier),
+            node_tls: ClientTls::new(ca.as_bytes()).unwrap(),
+            folder,
+            records,
+            authority,
+            ca,
+            registrar_url: String::new(),
+            url: String::new(),
+            server: tokio::spawn(async {}),
+        };
+        let router = registrar(world.records.clone());
+        (world.registrar_url, _) = world.serve(Role::Registrar, router).await;
+        world.start().await;
+        world
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    async fn serve(&self, role: Role, router: Router) -> (String, JoinHandle<()>) {
+        let (certificate, key) = identity(&self.authority, role);
+        let certificate = self.file(&format!("{role}.pem"), &certificate);
+        let key = self.file(&format!("{role}.key"), &key);
+        let ca = self.file("ca.pem", &self.ca);
+        let tls = ServerTls::load(&certificate, &key, &ca).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let serving = async move {
+            serve_tls(listener, tls, router, std::future::pending())
+                .await
+                .unwrap();
+        };
+        (url, tokio::spawn(serving))
+    }
+
+    pub fn client(&self, role: Option<Role>) -> HttpClient {
+        let tls = match role {
+            None => ClientTls::new(self.ca.as_bytes()),
+            Some(role) => {
+                let (certificate, key) = identity(&self.authority, role);
+                ClientTls::with_identity(self.ca.as_bytes(), certificate.as_bytes(), key.as_bytes())
+            }
+        };
+        HttpClient::new(tls.unwrap(), Role::Verifier)
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("verifier.db")
+    }
+
+    /// Starts a verifier on the folder's database; an older one is left behind, as after a crash.
+    pub async fn start(&mut self) {
+        self.server.abort();
+        let (certificate, key) = identity(&self.authority, Role::Verifier);
+        let tls =
+            ClientTls::with_identity(self.ca.as_bytes(), certificate.as_bytes(), key.as_bytes());
+        let registrar = Registrar::new(
+            HttpClient::new(tls.unwrap(), Role::Registrar),
+            &self.registrar_url,
+        );
+        let database = format!("sqlite://{}", self.database().display());
+        let verifier = Verifier::open(&database, StateKey::from_bytes(STATE_KEY), registrar)
+            .await
+            .unwrap();
+        (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
+    }
+
+    /// The registrar learns of a machine.
+    pub fn register(&self, machine: &Machine, generation: u64) {
+        let record = NodeRecord {
+            node_id: machine.node.clone(),
+            generation,
+            ek_public: machine.ek_public.clone().into(),
+            ek_certificate: None,
+            assurance: EkAssurance::Approval {
+                note: "test".into(),
+            },
+            ak_public: machine.ak_public.clone().into(),
+            registered_at: 1,
+        };
+        self.records
+            .lock()
+            .unwrap()
+            .insert(machine.node.clone(), record);
+    }
+
+    /// A machine that is registered and enrolled with policies of its present boot.
+    pub async fn enrolled(&self, name: &str) -> (Machine, Enrolment) {
+        let machine = Machine::booted(name);
+        self.register(&machine, 1);
+        let enrolment = enrolment(&machine);
+        self.enrol(&machine.node, &enrolment).await.unwrap();
+        (machine, enrolment)
+    }
+
+    pub fn node_url(&self, node: &NodeId) -> String {
+        format!("{}/v1/nodes/{node}", self.url)
+    }
+
+    pub async fn enrol(
+        &self,
+        node: &NodeId,
+        enrolment: &Enrolment,
+    ) -> Result<NodeStatus, HttpError> {
+        self.tenant.put(&self.node_url(node), enrolment).await
+    }
+
+    pub async fn status(&self, node: &NodeId) -> NodeStatus {
+        self.tenant.get(&self.node_url(node)).await.unwrap()
+    }
+
+    pub async fn steps(&self, node: &NodeId, after: u64) -> Steps {
+        let url = format!("{}/steps?after={after}", self.node_url(node));
+        self.tenant.get(&url).await.unwrap()
+    }
+
+    pub async fn relay(&self, node: &NodeId, phase: Phase, call: Call) -> Result<Reply, HttpError> {
+        let url = format!("{}/relay", self.node_url(node));
+        self.tenant.post(&url, &RelayRequest { phase, call }).await
+    }
+
+    /// Waits until the node is in this state.
+    pub async fn until(&self, node: &NodeId, state: State) -> NodeStatus {
+        for _ in 0..600 {
+            let status = self.status(node).await;
+            if status.state == state {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("not {}: {:?}", state.as_str(), self.status(node).await);
+    }
+
+    /// Waits for a step of this kind and gives its detail.
+    pub async fn step(&self, node: &NodeId, step: &str) -> String {
+        let mut after = 0;
+        for _ in 0..600 {
+            let steps = self.steps(node, after).await;
+            for record in steps.steps {
+                after = record.number;
+                if record.step == step {
+                    return record.detail;
+                }
+            }
+        }
+        panic!("no step {step}");
+    }
+}
+
+fn registrar(records: Records) -> Router {
+    let answer = move |Path(id): Path<String>| {
+        let record = records.lock().unwrap().get(&id.parse().unwrap()).cloned();
+        async move {
+            let unknown = || Problem::new(ProblemKind::NotFound, "unknown-node", "no such node");
+            record.map(Json).ok_or_else(|| ProblemResponse(unknown()))
+        }
+    };
+    Router::new().route("/v1/nodes/{id}", get(answer))
+}
+
+/// Policies of the machine's present boot; `/usr/bin/true` is listed, too.
+pub fn policies(machine: &Machine) -> (BootPolicy, RuntimePolicy) {
+    let call = boot_call(Nonce::fresh().unwrap(), Role::Tenant, 0);
+    let exporter = [0; 32];
+    let question = Question {
+        node: &machine.node,
+        ak: &machine.ak(),
+        call: &call,
+        exporter: &exporter,
+        phase: machine.phase,
+    };
+    let good = inspect(&question, &machine.evidence(&call, &exporter)).unwrap();
+    let options = BootOptions::default();
+    let boot = BootPolicy::from_evidence(&good.pcrs, good.event_log.as_ref(), &options).unwrap();
+    let mut runtime = RuntimePolicy::from_list(&good.ima).unwrap();
+    runtime
+        .accept_file("/usr/bin/true", Sha256::digest(b"true").into())
+        .unwrap();
+    (boot, runtime)
+}
+
+pub fn enrolment(machine: &Machine) -> Enrolment {
+    let (boot, runtime) = policies(machine);
+    let mut latched = machine.clone();
+    latched.pcrs[15] = [0; 32];
+    latched.extend(15, &LATCH);
+    Enrolment {
+        label: "web-1".into(),
+        generation: 1,
+        ak_digest: Sha256::digest(&machine.ak_public).as_slice().into(),
+        share_v: SHARE_V.as_slice().into(),
+        envelope: ENVELOPE.into(),
+        latched_pcr15: latched.pcrs[15].as_slice().into(),
+        boot_policy: boot.to_value().unwrap(),
+        runtime_policy: runtime.to_value().unwrap(),
+        interval_seconds: 60,
+    }
+}
+
+pub fn tenant_quote() -> QuoteCall {
+    boot_call(Nonce::fresh().unwrap(), Role::Tenant, 0)
+}
+
+/// The code of a refusal.
+pub fn code<T: std::fmt::Debug>(result: Result<T, HttpError>) -> String {
+    let error = result.unwrap_err();
+    let problem = error.problem();
+    problem.map_or_else(|| error.to_string(), |problem| problem.code.clone())
+}
