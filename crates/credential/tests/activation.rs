@@ -95,10 +95,11 @@ fn two_credentials_for_the_same_secret_share_nothing() {
     }
 }
 
-/// A P-256 `TPMT_PUBLIC` with an EK's attributes and these coordinates.
-fn ek_with_point(x: [u8; 32], y: [u8; 32]) -> EkPublic {
-    let head = hex::decode("0023000b000300b200000006008000430010000300100020").unwrap();
-    EkPublic::parse(&[&head[..], &x, &[0, 32], &y].concat()).unwrap()
+/// A P-256 EK's public area with other coordinates.
+fn ek_with_point(tpm: &mut Tpm, x: [u8; 32], y: [u8; 32]) -> EkPublic {
+    let public = tpm.ek_of_kind(EkKind::EccP256).unwrap().public;
+    let head = &public[..public.len() - 2 * 34];
+    EkPublic::parse(&[head, &[0, 32], &x, &[0, 32], &y].concat()).unwrap()
 }
 
 #[test]
@@ -119,7 +120,7 @@ fn what_cannot_be_wrapped_is_refused_with_its_reason() {
         assert_eq!(refused, Err(CredentialError::AkName));
     }
     for point in [([0; 32], [0; 32]), ([1; 32], [2; 32])] {
-        let off_curve = ek_with_point(point.0, point.1);
+        let off_curve = ek_with_point(&mut tpm, point.0, point.1);
         let refused = make_credential(&off_curve, &name, &SECRET);
         assert_eq!(refused, Err(CredentialError::EkPublic));
     }

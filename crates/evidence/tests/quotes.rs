@@ -5,6 +5,7 @@
 use bootkeep_evidence::{
     key::AkScheme, pcr::extend, AkPublic, EkPublic, KeyError, Quote, QuoteError, UnverifiedQuote,
 };
+use proptest::prelude::*;
 
 const QUALIFYING: [u8; 5] = [1, 2, 3, 4, 5];
 const SELECTION: [u8; 3] = [0, 10, 15];
@@ -197,4 +198,63 @@ fn endorsement_keys_are_read() {
         assert!(EkPublic::parse(&read(name)).is_ok(), "{name}");
     }
     assert!(EkPublic::parse(&read("ak-ecdsa.public")).is_err());
+}
+
+/// An EK certificate covers the key alone: were another byte free, one EK could have many node ids.
+#[test]
+fn one_endorsement_key_has_one_public_area() {
+    for (name, key_len) in [("ek-ecc.public", 2 * 34), ("ek-rsa.public", 258)] {
+        let good = read(name);
+        let key = good.len() - key_len;
+        for index in 0..key + 2 {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[index] ^= 1 << bit;
+                assert!(EkPublic::parse(&bad).is_err(), "{name} byte {index}");
+            }
+        }
+        assert!(EkPublic::parse(&[&good[..], &[0]].concat()).is_err());
+    }
+    // The same exponent, written out.
+    let rsa = read("ek-rsa.public");
+    let exponent = rsa.len() - 258 - 4;
+    let mut written = rsa.clone();
+    written[exponent..exponent + 4].copy_from_slice(&65_537u32.to_be_bytes());
+    assert_eq!(EkPublic::parse(&written), Err(KeyError::Template));
+    // A coordinate with a zero in front.
+    let ecc = read("ek-ecc.public");
+    let x = ecc.len() - 68;
+    let padded = [&ecc[..x], &[0, 33, 0], &ecc[x + 2..]].concat();
+    assert!(EkPublic::parse(&padded).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_key_parsers_panic(noise in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = AkPublic::parse(&noise);
+        let _ = EkPublic::parse(&noise);
+    }
+
+    #[test]
+    fn a_damaged_key_is_another_key_or_none(at in 0usize..400, value: u8) {
+        for name in ["ak-ecdsa.public", "ak-rsassa.public", "ak-rsapss.public"] {
+            let good = read(name);
+            let mut bad = good.clone();
+            if let Some(byte) = bad.get_mut(at) { *byte = value; }
+            if let Ok(ak) = AkPublic::parse(&bad) {
+                prop_assert_eq!(bad == good, ak.name() == AkPublic::parse(&good).unwrap().name());
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_quote_parser_panic_or_pass(
+        attest in proptest::collection::vec(any::<u8>(), 0..300),
+        signature in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        for name in ["ecdsa", "rsassa"] {
+            let bad = Case { attest: attest.clone(), signature: signature.clone(), ..Case::load(name) };
+            prop_assert!(bad.verify(&QUALIFYING, &SELECTION, &values()).is_err());
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! The endorsement key and its certificate.
 
 use tss_esapi::{
-    handles::KeyHandle, interface_types::resource_handles::Hierarchy, structures::Public,
-    traits::Marshall, Context,
+    handles::KeyHandle,
+    interface_types::resource_handles::Hierarchy,
+    structures::{EccParameter, EccPoint, Public},
+    traits::Marshall,
+    Context,
 };
 
 use crate::{scope, template, Tpm, TpmError};
@@ -68,7 +71,7 @@ pub(crate) struct Chosen {
 pub struct Ek {
     /// Which template.
     pub kind: EkKind,
-    /// Marshalled `TPMT_PUBLIC`.
+    /// Marshalled `TPMT_PUBLIC`; coordinates are written with 32 bytes.
     pub public: Vec<u8>,
     /// The certificate as NV holds it: DER, perhaps with padding after it.
     pub certificate: Option<Vec<u8>>,
@@ -102,7 +105,7 @@ impl Tpm {
         let public = self.ek_from(Chosen { kind, source })?;
         Ok(Ek {
             kind,
-            public: public.marshall()?,
+            public: canonical(public)?,
             certificate: None,
         })
     }
@@ -147,7 +150,7 @@ impl Tpm {
                 self.ek = Some(chosen);
                 return Ok(Some(Ek {
                     kind,
-                    public: public.marshall()?,
+                    public: canonical(public)?,
                     certificate: Some(certificate),
                 }));
             }
@@ -189,6 +192,37 @@ impl Tpm {
     }
 }
 
+/// The marshalled public area in the one form that gives the node's id: some TPMs leave leading zeros of a coordinate
+/// out. Unlike the AK's, the EK's own name is used nowhere.
+fn canonical(public: Public) -> Result<Vec<u8>, TpmError> {
+    let Public::Ecc {
+        object_attributes,
+        name_hashing_algorithm,
+        auth_policy,
+        parameters,
+        unique,
+    } = public
+    else {
+        return Ok(public.marshall()?);
+    };
+    let unique = EccPoint::new(padded(unique.x())?, padded(unique.y())?);
+    Ok(Public::Ecc {
+        object_attributes,
+        name_hashing_algorithm,
+        auth_policy,
+        parameters,
+        unique,
+    }
+    .marshall()?)
+}
+
+fn padded(coordinate: &EccParameter) -> Result<EccParameter, TpmError> {
+    const LEN: usize = 32;
+    let bytes = coordinate.value();
+    let zeros = vec![0; LEN.saturating_sub(bytes.len())];
+    Ok(EccParameter::try_from([&zeros, bytes].concat())?)
+}
+
 /// Whether a certificate is for this key. Only to choose among our own keys, so looking for the key's bytes will do;
 /// the registrar is the one that checks.
 fn names(certificate: &[u8], public: &Public) -> bool {
@@ -198,4 +232,23 @@ fn names(certificate: &[u8], public: &Public) -> bool {
         _ => return false,
     };
     !key.is_empty() && certificate.windows(key.len()).any(|bytes| bytes == key)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn short_coordinates_are_padded() {
+        for (given, expected) in [
+            (vec![1; 31], [vec![0], vec![1; 31]].concat()),
+            (vec![1; 32], vec![1; 32]),
+            (vec![], vec![0; 32]),
+        ] {
+            let coordinate = EccParameter::try_from(given).unwrap();
+            assert_eq!(padded(&coordinate).unwrap().value(), expected);
+        }
+    }
 }

@@ -1,5 +1,9 @@
 //! Public areas of TPM keys (`TPMT_PUBLIC`, TPM 2.0 Part 2 §12.2.4).
 
+mod ek;
+
+pub use ek::EkPublic;
+
 use sha2::{Digest, Sha256};
 
 use crate::reader::{CutShort, Reader};
@@ -14,6 +18,8 @@ const ALG_ECDSA: u16 = 0x0018;
 const ALG_ECDAA: u16 = 0x001a;
 const ALG_ECC: u16 = 0x0023;
 const CURVE_P256: u16 = 0x0003;
+/// The exponent TPMs give RSA keys, which they write as 0.
+const RSA_EXPONENT: u32 = 65_537;
 
 const FIXED_TPM: u32 = 1 << 1;
 const FIXED_PARENT: u32 = 1 << 4;
@@ -42,6 +48,9 @@ pub enum KeyError {
     /// An attribute that must be set is clear, or the other way round.
     #[error("the key's attribute {0} is not as it must be")]
     Attribute(&'static str),
+    /// An EK that is not made from a default template.
+    #[error("the EK's public area is not one of the TCG's default templates (RSA-2048 or P-256)")]
+    Template,
 }
 
 impl From<CutShort> for KeyError {
@@ -64,7 +73,7 @@ pub enum KeyMaterial {
     Rsa {
         /// Big-endian, without leading zeros.
         modulus: Vec<u8>,
-        /// Usually 65537.
+        /// 65537; other exponents are not accepted.
         exponent: u32,
     },
 }
@@ -148,17 +157,22 @@ fn ecc(reader: &mut Reader<'_>) -> Result<KeyMaterial, KeyError> {
 
 fn rsa(reader: &mut Reader<'_>) -> Result<KeyMaterial, KeyError> {
     let bits = reader.u16_be()?;
-    let exponent = match reader.u32_be()? {
-        0 => 65_537,
-        other => other,
-    };
+    let exponent = reader.u32_be()?;
+    if exponent != 0 && exponent != RSA_EXPONENT {
+        let what = "RSA exponent";
+        return Err(KeyError::Unsupported {
+            what,
+            value: exponent,
+        });
+    }
     let modulus = reader.tpm2b()?;
-    if !matches!(bits, 2048 | 3072 | 4096) || modulus.len() != usize::from(bits) / 8 {
+    let is_full = modulus.len() == usize::from(bits) / 8 && modulus[0] >= 0x80;
+    if !matches!(bits, 2048 | 3072 | 4096) || !is_full {
         return Err(unsupported("RSA key size", bits));
     }
     Ok(KeyMaterial::Rsa {
         modulus: modulus.to_vec(),
-        exponent,
+        exponent: RSA_EXPONENT,
     })
 }
 
@@ -240,6 +254,9 @@ impl AkPublic {
             ],
             &[(DECRYPT, "decrypt")],
         )?;
+        if public.symmetric != ALG_NULL {
+            return Err(unsupported("symmetric algorithm", public.symmetric));
+        }
         let scheme = match (&public.material, public.scheme) {
             (KeyMaterial::Rsa { .. }, ALG_RSASSA) => AkScheme::RsaSsa,
             (KeyMaterial::Rsa { .. }, ALG_RSAPSS) => AkScheme::RsaPss,
@@ -272,51 +289,5 @@ impl AkPublic {
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name
-    }
-}
-
-/// An endorsement key: a restricted decryption key bound to its TPM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EkPublic {
-    material: KeyMaterial,
-}
-
-impl EkPublic {
-    /// Parses a marshalled `TPMT_PUBLIC` and demands what makes it an EK: fixedTPM, fixedParent, restricted, decrypt,
-    /// sensitiveDataOrigin, not sign, P-256 or RSA-2048, AES-128-CFB (the TCG default templates).
-    ///
-    /// # Errors
-    /// [`KeyError`], naming the attribute or algorithm.
-    pub fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
-        const ALG_AES: u16 = 0x0006;
-        let public = parse(bytes)?;
-        demand(
-            public.attributes,
-            &[
-                (FIXED_TPM, "fixedTPM"),
-                (FIXED_PARENT, "fixedParent"),
-                (SENSITIVE_DATA_ORIGIN, "sensitiveDataOrigin"),
-                (RESTRICTED, "restricted"),
-                (DECRYPT, "decrypt"),
-            ],
-            &[(SIGN, "sign")],
-        )?;
-        if public.symmetric != ALG_AES {
-            return Err(unsupported("symmetric algorithm", public.symmetric));
-        }
-        match &public.material {
-            KeyMaterial::Rsa { modulus, .. } if modulus.len() != 256 => {
-                Err(unsupported("RSA key size", (modulus.len() * 8) as u16))
-            }
-            _ => Ok(Self {
-                material: public.material,
-            }),
-        }
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn material(&self) -> &KeyMaterial {
-        &self.material
     }
 }
