@@ -4,7 +4,7 @@ cloud-init imports this module from /var/lib/cloud/handlers before it walks the 
 A part handler is not given the other handlers, so importing it puts a guard round cloud-init's own walker:
 a sealed part is opened by the program and what was inside walks on as if it had come in clear;
 any other part is put to the program, which refuses it unless the machine's owner has allowed unsealed parts.
-All decisions are the program's; this file only connects.
+All decisions are the program's; this file only connects. Run by itself, it only shows that it can be loaded.
 """
 
 import logging
@@ -51,31 +51,33 @@ def _as_bytes(payload):
 
 def _open(data, payload):
     global _inside_sealed
-    opened = _run(["open"], _as_bytes(payload))
+    sealed = _as_bytes(payload)
+    opened = _run(["open"], sealed)
     if opened.returncode != 0:
         # The program has said why on the console and has made it a claim.
         LOG.error("bootkeep: a sealed part was refused (exit code %d)", opened.returncode)
         return
     message = user_data.UserDataProcessor(data["data"].paths).process(opened.stdout)
-    _inside_sealed = True
+    was_inside, _inside_sealed = _inside_sealed, True
     try:
         handlers.walk(message, handlers.walker_callback, data=data)
     finally:
-        _inside_sealed = False
+        _inside_sealed = was_inside
+    # Anything raised above never comes here: the check then finds that the part was not applied.
+    if _run(["applied"], sealed).returncode != 0:
+        LOG.error("bootkeep: a sealed part was applied, but this could not be noted")
 
 
 def _guard(data, filename, payload, headers):
     content_type = headers["Content-Type"]
-    if _inside_sealed:
-        return _walk_on(data, filename, payload, headers)
     if content_type == SEALED:
         return _open(data, payload)
-    if not payload:
-        return None
+    if _inside_sealed or not payload:
+        return _walk_on(data, filename, payload, headers)
     verdict = _run(["unsealed", content_type, str(filename)])
     if verdict.returncode == 0:
         return _walk_on(data, filename, payload, headers)
-    LOG.error("bootkeep: refused an unsealed part of type %s", content_type)
+    LOG.error("bootkeep: refused an unsealed part of type %r", content_type)
     return None
 
 
