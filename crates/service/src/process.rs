@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use tokio::signal::unix::{signal, SignalKind};
 
 /// Ends when the process is asked to: SIGTERM or SIGINT.
@@ -49,10 +50,27 @@ fn notify(name: &[u8], message: &[u8]) -> io::Result<()> {
         .map(drop)
 }
 
+/// Lets the process have as many files open as it is allowed: every connection is one, and the usual soft limit is 1024.
+pub(crate) fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(files) => tracing::debug!(files, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_limit_is_raised_to_the_hard_one() {
+        raise_file_limit();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(soft, hard);
+    }
 
     #[test]
     fn systemd_hears_of_readiness() {

@@ -9,12 +9,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{admission::Admission, connection::Front, notify_ready, Limits, ServerTls};
+use crate::{
+    admission::Admission, connection::Front, notify_ready, process::raise_file_limit, Limits,
+    ServerTls,
+};
 
 /// How long requests may take to end once the service is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pause when the system has no room for another connection.
-const NO_ROOM: Duration = Duration::from_millis(50);
+const NO_ROOM: Duration = Duration::from_millis(200);
 
 /// Why a service cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,7 @@ async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
+    raise_file_limit();
     let (stop, stopping) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel::<()>(1);
     let front = Front {
