@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     pcr::{extend, PcrValues},
     reader::{CutShort, Reader},
+    text::visible,
 };
 
 const EV_NO_ACTION: u32 = 3;
@@ -358,6 +359,6 @@ fn plain_text(data: &[u8]) -> String {
     text.chars()
         .take_while(|&c| c != '\0')
         .take(MAX)
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(visible)
         .collect()
 }

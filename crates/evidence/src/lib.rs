@@ -20,7 +20,10 @@ pub mod key;
 pub mod pcr;
 pub mod quote;
 mod reader;
+mod text;
 
 pub use key::{AkPublic, EkPublic, KeyError};
 pub use pcr::PcrValues;
+
 pub use quote::{ClockInfo, Quote, QuoteError, UnverifiedQuote};
+pub use text::printable;

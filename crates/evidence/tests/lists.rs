@@ -89,6 +89,59 @@ fn binary_and_ascii_tell_the_same() {
     }
 }
 
+/// PCR 10 does not cover a template's name: calling an entry something else must not make it say something else.
+#[test]
+fn a_made_up_template_says_nothing() {
+    let field = |value: &[u8]| counted(value);
+    let data = [
+        field(&[b"sha256:\0".as_slice(), &[0xab; 32]].concat()),
+        field(b"/tmp/evil\0"),
+    ]
+    .concat();
+    for template in [
+        "x|n-ng",
+        "d-ng|x",
+        "d-ng|d-ng",
+        "n-ng|n-ng",
+        "x|y",
+        "",
+        "no-such",
+        "d-ng",
+    ] {
+        let bytes = entry_of(template, &data, false);
+        let (entries, _) = parse_binary(&bytes).unwrap();
+        assert_eq!(entries[0].digest, None, "{template}");
+        assert_eq!(entries[0].path, "", "{template}");
+    }
+    for template in ["d-ng|n-ng", "d-ngv2|n-ng", "ima-ng"] {
+        let bytes = entry_of(template, &data, false);
+        let (entries, _) = parse_binary(&bytes).unwrap();
+        assert_eq!(entries[0].path, "/tmp/evil", "{template}");
+    }
+    for template in ["ima-sig", "ima-modsig", "d-ng|n-ng|sig"] {
+        let bytes = entry_of(template, &data, false);
+        assert!(parse_binary(&bytes).is_err(), "{template}");
+    }
+}
+
+#[test]
+fn evm_signatures_are_read() {
+    let digest = [b"sha256:\0".as_slice(), &[0xab; 32]].concat();
+    let rest: [&[u8]; 7] = [
+        &[3, 2],
+        b"security.ima\0",
+        &[4],
+        &[1],
+        &[0; 4],
+        &[0; 4],
+        &[0; 2],
+    ];
+    let mut data = [counted(&digest), counted(b"/usr/bin/x\0")].concat();
+    rest.iter().for_each(|field| data.extend(counted(field)));
+    let (entries, _) = parse_binary(&entry_of("evm-sig", &data, false)).unwrap();
+    assert_eq!(entries[0].path, "/usr/bin/x");
+}
+
 #[test]
 fn the_old_template_is_hashed_padded() {
     let bytes = [

@@ -64,6 +64,8 @@ fn field_bytes(field: &str, word: &str) -> Option<Vec<u8>> {
             Some(value)
         }
         "n-ng" => Some([word.as_bytes(), &[0]].concat()),
+        // Shown as numbers and names, of a width the text does not tell.
+        "iuid" | "igid" | "imode" | "xattrnames" | "xattrlengths" => None,
         _ => hex::decode(word).ok(),
     }
 }

@@ -47,11 +47,39 @@ pub(super) fn fields_of(template: &str) -> Option<Vec<&str>> {
         "ima-modsig" => "d-ng|n-ng|sig|d-modsig|modsig",
         "ima-ngv2" => "d-ngv2|n-ng",
         "ima-sigv2" => "d-ngv2|n-ng|sig",
-        // A custom format is its own name.
-        other if other.contains('|') => other,
-        _ => return None,
+        "evm-sig" => "d-ng|n-ng|evmsig|xattrnames|xattrlengths|xattrvalues|iuid|igid|imode",
+        // A custom format (ima_template_fmt=) is its own name.
+        other => return custom_fields(other),
     };
     Some(format.split('|').collect())
+}
+
+/// Fields of a custom format. PCR 10 covers the fields but not the template's name, so a node may call an entry what
+/// it likes: only a format of the kernel's own fields, with one digest and one name, is read.
+fn custom_fields(format: &str) -> Option<Vec<&str>> {
+    const OTHERS: [&str; 11] = [
+        "sig",
+        "buf",
+        "d-modsig",
+        "modsig",
+        "evmsig",
+        "xattrnames",
+        "xattrlengths",
+        "xattrvalues",
+        "iuid",
+        "igid",
+        "imode",
+    ];
+    let fields: Vec<&str> = format.split('|').collect();
+    let count = |wanted: &[&str]| {
+        let found = fields.iter().filter(|field| wanted.contains(field));
+        found.count()
+    };
+    let readable = count(&["d-ng", "d-ngv2"]) == 1
+        && count(&["n-ng"]) == 1
+        && count(&OTHERS) + 2 == fields.len()
+        && ["sig", "buf"].iter().all(|field| count(&[field]) <= 1);
+    readable.then_some(fields)
 }
 
 /// Reads the fields. An unknown template gives none: the entry still replays, and no policy will accept it.
