@@ -1,1 +1,36 @@
-//! bootkeep, the command line of the owner of nodes
+//! The owner's side: `bootkeep`, its commands and what they are made of.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cli`], [`commands`], [`output`] | the command line and what it prints |
+//! | [`home`](Home), [`local`], [`approvals`] | the owner's folder |
+//! | [`init`], [`seal`], [`policies`] | what needs no service |
+//! | [`services`], [`node_name`] | registrar, verifier and CA |
+//! | [`record`], [`look`], [`appraisal`] | own checks: nothing is taken on a service's word |
+//! | [`provision`] | from a waiting node to a trusted one |
+
+#![forbid(unsafe_code)]
+
+pub mod appraisal;
+pub mod approvals;
+pub mod cli;
+pub mod commands;
+mod document_key;
+mod error;
+pub mod evidence_file;
+mod files;
+mod home;
+pub mod init;
+mod initramfs;
+pub mod local;
+pub mod look;
+pub mod node_name;
+pub mod output;
+pub mod policies;
+pub mod provision;
+pub mod record;
+pub mod seal;
+pub mod services;
+
+pub use error::{Error, Party, Refusal};
+pub use home::{Config, Home, HOME_VARIABLE};

@@ -1,0 +1,137 @@
+//! `bootkeep nodes`: what registrar and verifier know, side by side.
+
+use std::collections::BTreeMap;
+
+use bootkeep_protocol::{
+    registrar::{EkAssurance, NodeRecord},
+    verifier::{NodeStatus, State},
+    NodeId, Phase,
+};
+use serde::Serialize;
+
+use crate::{
+    output::{table, Show},
+    services::Services,
+    Error, Home,
+};
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub struct NodeLine {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its name; empty unless enrolled.
+    pub label: String,
+    /// Whether the registrar knows it.
+    pub registered: bool,
+    /// Generation of its AK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Why the registrar believes its EK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assurance: Option<EkAssurance>,
+    /// Whether the verifier has an enrolment.
+    pub enrolled: bool,
+    /// Where it stands; absent unless enrolled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Agents with an open link.
+    pub links: Vec<Phase>,
+}
+
+/// All nodes.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct NodeList(pub Vec<NodeLine>);
+
+impl NodeLine {
+    fn new(node_id: NodeId) -> Self {
+        Self {
+            node_id,
+            label: String::new(),
+            registered: false,
+            generation: None,
+            assurance: None,
+            enrolled: false,
+            state: None,
+            links: Vec::new(),
+        }
+    }
+
+    fn registered(&mut self, record: NodeRecord) {
+        self.registered = true;
+        self.generation = Some(record.generation);
+        self.assurance = Some(record.assurance);
+    }
+
+    fn enrolled(&mut self, status: NodeStatus) {
+        self.enrolled = true;
+        self.label = status.label;
+        self.state = Some(status.state);
+        self.links = status.links;
+    }
+
+    fn state_word(&self) -> &'static str {
+        match self.state {
+            Some(state) => state.as_str(),
+            None if self.links.is_empty() => "registered",
+            None => "waits for you",
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let links: Vec<&str> = self.links.iter().map(|phase| phase.as_str()).collect();
+        let assurance = match &self.assurance {
+            Some(EkAssurance::Certificate { .. }) => "certificate",
+            Some(EkAssurance::Approval { .. }) => "approval",
+            None => "not registered",
+        };
+        vec![
+            self.label.clone(),
+            self.node_id.short().to_owned(),
+            self.state_word().to_owned(),
+            assurance.to_owned(),
+            links.join(" "),
+        ]
+    }
+}
+
+impl Show for NodeList {
+    fn human(&self) -> String {
+        if self.0.is_empty() {
+            return "No node has registered yet.\n".into();
+        }
+        let head = ["LABEL", "NODE", "STATE", "EK", "LINKS"].map(String::from);
+        let mut rows = vec![head.to_vec()];
+        rows.extend(self.0.iter().map(NodeLine::row));
+        table(&rows)
+    }
+}
+
+/// Every node that registrar or verifier know.
+///
+/// # Errors
+/// Errors of the services.
+pub async fn nodes(_home: &Home, services: &Services) -> Result<NodeList, Error> {
+    let mut lines: BTreeMap<NodeId, NodeLine> = BTreeMap::new();
+    for record in services.records().await? {
+        let node = record.node_id.clone();
+        line(&mut lines, node).registered(record);
+    }
+    for status in services.statuses().await? {
+        let node = status.node_id.clone();
+        line(&mut lines, node).enrolled(status);
+    }
+    let mut lines: Vec<NodeLine> = lines.into_values().collect();
+    for line in lines.iter_mut().filter(|line| !line.enrolled) {
+        let links = services.links(&line.node_id).await?;
+        line.links = links.into_iter().map(|link| link.phase).collect();
+    }
+    Ok(NodeList(lines))
+}
+
+fn line(lines: &mut BTreeMap<NodeId, NodeLine>, node: NodeId) -> &mut NodeLine {
+    lines
+        .entry(node.clone())
+        .or_insert_with(|| NodeLine::new(node))
+}

@@ -1,0 +1,147 @@
+//! `bootkeep revoke` and `bootkeep remove`.
+
+use std::fs;
+
+use bootkeep_protocol::{
+    ca::RevokeCertificates,
+    limits::MAX_TEXT,
+    verifier::{RevokeRequest, State},
+    NodeId,
+};
+use serde::Serialize;
+
+use crate::{cli, node_name, output::Show, services::Services, Error, Home};
+
+/// What was revoked.
+#[derive(Debug, Serialize)]
+pub struct Revoked {
+    /// The node.
+    pub node_id: NodeId,
+    /// Where the verifier sees it now; absent when it is not enrolled.
+    pub state: Option<State>,
+    /// Serial numbers of the certificates revoked now.
+    pub certificates: Vec<String>,
+}
+
+impl Show for Revoked {
+    fn human(&self) -> String {
+        let verifier = match self.state {
+            Some(state) => format!("the verifier calls it {}", state.as_str()),
+            None => "the verifier has no enrolment of it".into(),
+        };
+        format!(
+            "{}: {verifier}; {} certificates revoked\n",
+            self.node_id,
+            self.certificates.len()
+        )
+    }
+}
+
+/// Declares a node revoked at the verifier and revokes its certificates.
+///
+/// # Errors
+/// [`Error::NotFound`] when neither verifier nor CA know it; errors of the services. What was done stays done: the
+/// command can be given again.
+pub async fn revoke(
+    home: &Home,
+    services: &Services,
+    options: &cli::Revoke,
+) -> Result<Revoked, Error> {
+    let reason = options.reason.clone();
+    if reason.trim().is_empty() || reason.chars().count() > MAX_TEXT {
+        return Err(Error::Usage(format!(
+            "a reason of 1 to {MAX_TEXT} characters is needed"
+        )));
+    }
+    let node_id = node_name::find(home, services, &options.node).await?;
+    let request = RevokeRequest {
+        reason: reason.clone(),
+    };
+    // First the verifier, which stops at once; a CA that is away must not delay that.
+    let status = services.revoke(&node_id, &request).await?;
+    let request = RevokeCertificates { reason };
+    let certificates = services.revoke_certificates(&node_id, &request).await?;
+    if status.is_none() && certificates.is_none() {
+        return Err(Error::NotFound(format!(
+            "{node_id} is not enrolled and has no certificate"
+        )));
+    }
+    Ok(Revoked {
+        node_id,
+        state: status.map(|status| status.state),
+        certificates: certificates.map_or_else(Vec::new, |revoked| revoked.serials),
+    })
+}
+
+/// What was forgotten.
+#[derive(Debug, Serialize)]
+pub struct Removed {
+    /// The node.
+    pub node_id: NodeId,
+    /// Whether the verifier had an enrolment.
+    pub enrolment: bool,
+    /// Whether the registrar had a registration and was asked to forget it.
+    pub registration: bool,
+    /// Whether this home had something of it.
+    pub local: bool,
+}
+
+impl Show for Removed {
+    fn human(&self) -> String {
+        let what = [
+            (self.enrolment, "enrolment"),
+            (self.registration, "registration"),
+            (self.local, "local state"),
+        ];
+        let names: Vec<&str> = what
+            .iter()
+            .filter(|(was, _)| *was)
+            .map(|(_, name)| *name)
+            .collect();
+        format!("{}: removed {}\n", self.node_id, names.join(", "))
+    }
+}
+
+/// Forgets a node.
+///
+/// # Errors
+/// [`Error::NotFound`] when there was nothing to forget; errors of the services and of files.
+pub async fn remove(
+    home: &Home,
+    services: &Services,
+    options: &cli::Remove,
+) -> Result<Removed, Error> {
+    let node_id = node_name::find(home, services, &options.node).await?;
+    let enrolment = services.forget_enrolment(&node_id).await?;
+    let registration = options.registration && services.forget_record(&node_id).await?;
+    let removed = Removed {
+        local: forget_locally(home, &node_id)?,
+        enrolment,
+        registration,
+        node_id,
+    };
+    if !removed.enrolment && !removed.registration && !removed.local {
+        return Err(Error::NotFound(format!(
+            "{}: nothing to remove{}",
+            removed.node_id,
+            if options.registration {
+                ""
+            } else {
+                "; its registration goes with --registration"
+            }
+        )));
+    }
+    Ok(removed)
+}
+
+fn forget_locally(home: &Home, node: &NodeId) -> Result<bool, Error> {
+    let folder = home.node_folder(node);
+    match fs::remove_dir_all(&folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::File {
+            path: folder,
+            source,
+        }),
+    }
+}

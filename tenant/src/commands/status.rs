@@ -1,0 +1,134 @@
+//! `bootkeep status NODE`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bootkeep_protocol::{
+    limits::clean_text,
+    registrar::{EkAssurance, NodeRecord},
+    verifier::{LinkInfo, NodeStatus},
+    NodeId,
+};
+use serde::Serialize;
+
+use crate::{
+    node_name,
+    output::{table, Show},
+    services::Services,
+    Error, Home,
+};
+
+/// Where one node stands.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The node.
+    pub node_id: NodeId,
+    /// What the verifier says; absent when it has no enrolment.
+    pub verifier: Option<NodeStatus>,
+    /// What the registrar says; absent when it does not know the node.
+    pub registrar: Option<NodeRecord>,
+    /// Open links.
+    pub links: Vec<LinkInfo>,
+}
+
+/// What is known of one node.
+///
+/// # Errors
+/// [`Error::NotFound`] when neither registrar nor verifier know it; errors of the services.
+pub async fn status(home: &Home, services: &Services, name: &str) -> Result<Status, Error> {
+    let node_id = node_name::find(home, services, name).await?;
+    let status = Status {
+        verifier: services.status(&node_id).await?,
+        registrar: services.record(&node_id).await?,
+        links: services.links(&node_id).await?,
+        node_id,
+    };
+    if status.verifier.is_none() && status.registrar.is_none() {
+        return Err(Error::NotFound(format!(
+            "{} is neither registered nor enrolled",
+            status.node_id
+        )));
+    }
+    Ok(status)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_millis() as u64)
+}
+
+fn ago(at_ms: u64) -> String {
+    let seconds = now_ms().saturating_sub(at_ms) / 1000;
+    match seconds {
+        0..=119 => format!("{seconds} s ago"),
+        120..=7199 => format!("{} min ago", seconds / 60),
+        7200..=172_799 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+impl Show for Status {
+    fn human(&self) -> String {
+        let mut rows = vec![row("node", self.node_id.to_string())];
+        match &self.verifier {
+            Some(status) => rows.extend(verifier_rows(status)),
+            None => rows.push(row("state", "not enrolled")),
+        }
+        match &self.registrar {
+            Some(record) => rows.push(row("registered", registration(record))),
+            None => rows.push(row("registered", "no")),
+        }
+        for link in &self.links {
+            rows.push(row(
+                "link",
+                format!("{} of boot {}", link.phase, link.boot_id),
+            ));
+        }
+        table(&rows)
+    }
+}
+
+fn row(name: &str, value: impl Into<String>) -> Vec<String> {
+    vec![name.to_owned(), value.into()]
+}
+
+fn registration(record: &NodeRecord) -> String {
+    let why = match &record.assurance {
+        EkAssurance::Certificate { root } => format!("EK certificate, root {root}"),
+        EkAssurance::Approval { note } => format!("EK approved: {note}"),
+    };
+    format!("AK generation {}, {}", record.generation, clean_text(&why))
+}
+
+fn verifier_rows(status: &NodeStatus) -> Vec<Vec<String>> {
+    let state = format!("{}, since {}", status.state.as_str(), ago(status.since_ms));
+    let mut rows = vec![row("label", status.label.as_str()), row("state", state)];
+    if let Some(until) = status.trusted_until_ms {
+        let left = until.saturating_sub(now_ms()) / 1000;
+        rows.push(row(
+            "trusted for",
+            format!("{left} s more, unless attested again"),
+        ));
+    }
+    for reason in &status.reasons {
+        let text = format!(
+            "{}: {}",
+            clean_text(&reason.code),
+            clean_text(&reason.detail)
+        );
+        rows.push(row("reason", text));
+    }
+    for claim in &status.claims {
+        let text = format!("{}: {}", clean_text(&claim.code), clean_text(&claim.detail));
+        rows.push(row("node says", text));
+    }
+    let good = format!(
+        "{} good in this boot, {} measured files, every {} s",
+        status.attestations, status.ima_entries, status.interval_seconds
+    );
+    rows.push(row("attestations", good));
+    if status.clock_safe == Some(false) {
+        rows.push(row("TPM clock", "not safe: the last power-off was unclean"));
+    }
+    rows
+}

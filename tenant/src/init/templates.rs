@@ -1,0 +1,102 @@
+//! The texts of the configuration files.
+
+use std::{net::SocketAddr, path::Path};
+
+use bootkeep_protocol::Role;
+
+use super::hosts::Hosts;
+use crate::cli::Init;
+
+/// What the folder of TPM makers' certificates is for.
+pub(super) const EK_ROOTS_README: &str = "\
+Certificates of the TPM makers you believe in: roots and intermediates, PEM or DER, files ending in .pem, .crt, .cer
+or .der. A node whose EK certificate does not chain to one of them cannot register, and is given nothing.
+
+The registrar reads registrar/ek-roots, `bootkeep` reads ek-roots: two separate checks, put each certificate into both.
+Get them from the makers themselves (Infineon, STMicroelectronics, Intel, AMD, Nuvoton) and compare the fingerprints
+with a second source. For software TPMs it is the certificate of the local CA of swtpm.
+";
+
+/// A text as a double-quoted YAML scalar; JSON strings are such scalars.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn list(urls: &[String]) -> String {
+    urls.iter()
+        .map(|url| format!("\n  - {}", quoted(url)))
+        .collect()
+}
+
+fn listen(options: &Init, port: u16) -> String {
+    quoted(&SocketAddr::new(options.listen, port).to_string())
+}
+
+pub(super) fn tenant(options: &Init, hosts: &Hosts) -> String {
+    format!(
+        "# Where `bootkeep` finds the services. Paths are relative to this file.\n\
+         registrar: {}\nverifier: {}\nca: {}\n\
+         server_ca: ca.pem\ncertificate: tenant.pem\nkey: tenant.key\nek_roots: ek-roots\n",
+        quoted(&hosts.tenant_url(options.registrar_port)),
+        quoted(&hosts.tenant_url(options.verifier_port)),
+        quoted(&hosts.tenant_url(options.ca_port)),
+    )
+}
+
+pub(super) fn agent(options: &Init, hosts: &Hosts) -> String {
+    format!(
+        "# /etc/bootkeep/agent.yaml of every node. After a change: dracut -f\n\
+         registrar:{}\nverifier:{}\nserver_ca: /etc/bootkeep/ca.pem\nvolume: {}\n\
+         # How long the initramfs waits before it gives up, in seconds.\ndeadline_seconds: 600\n\
+         # Whether a person at the console may then type the passphrase or a recovery key.\npassphrase: false\n",
+        list(&hosts.node_urls(options.registrar_port)),
+        list(&hosts.node_urls(options.verifier_port)),
+        quoted(&options.volume),
+    )
+}
+
+pub(super) fn service(role: Role, options: &Init, hosts: &Hosts, folder: &Path) -> String {
+    match role {
+        Role::Registrar => registrar(options, folder),
+        Role::Verifier => verifier(options, hosts, folder),
+        _ => ca(options, hosts, folder),
+    }
+}
+
+fn common(listen: &str, stem: &str, database: &Path) -> String {
+    let database = format!("sqlite://{}", database.display());
+    format!(
+        "# Paths are relative to this file. A fleet takes a database like postgres://USER@HOST/NAME instead.\n\
+         listen: {listen}\ncertificate: {stem}.pem\nkey: {stem}.key\nclient_ca: ca.pem\ndatabase: {}\n",
+        quoted(&database)
+    )
+}
+
+fn registrar(options: &Init, folder: &Path) -> String {
+    let database = folder.join("registrar/registrar.db");
+    common(
+        &listen(options, options.registrar_port),
+        "registrar",
+        &database,
+    ) + "ek_roots: ek-roots\n"
+}
+
+fn verifier(options: &Init, hosts: &Hosts, folder: &Path) -> String {
+    let database = folder.join("verifier/verifier.db");
+    let registrar = quoted(&hosts.tenant_url(options.registrar_port));
+    common(
+        &listen(options, options.verifier_port),
+        "verifier",
+        &database,
+    ) + &format!("state_key: state.key\nregistrar: {registrar}\n")
+}
+
+fn ca(options: &Init, hosts: &Hosts, folder: &Path) -> String {
+    let database = folder.join("ca/ca.db");
+    common(&listen(options, options.ca_port), "ca-service", &database)
+        + &format!(
+            "state_key: state.key\n# Plain HTTP: the CRL is signed and public.\ncrl_listen: {}\ncrl_url: {}\n",
+            listen(options, options.crl_port),
+            quoted(&hosts.crl_url(options.crl_port)),
+        )
+}

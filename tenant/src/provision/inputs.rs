@@ -1,0 +1,282 @@
+//! What a node is to be given, read once and checked before anything is sent.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use bootkeep_protocol::NodeId;
+use bootkeep_tpkd::{
+    document_key_id, latch_digest, latched_pcr15, seal_document, DocumentKey, Item, SealedText,
+    DOCUMENT_MIME, MAX_CONTAINER,
+};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{cli, document_key, files, policies::Policies, Error};
+
+/// Largest LUKS key file (bytes); cryptsetup takes more, nobody uses it.
+const MAX_LUKS_KEY: u64 = 64 * 1024;
+/// Largest file of the payload (bytes).
+const MAX_FILE: u64 = 2 * 1024 * 1024;
+/// Longest label (characters).
+const MAX_LABEL: usize = 64;
+
+/// `SRC:DEST:MODE:OWNER:GROUP` of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Here.
+    pub source: PathBuf,
+    /// Absolute path on the node.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// Group's name.
+    pub group: String,
+}
+
+impl FromStr for FileSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [source, path, mode, owner, group] = parts.as_slice() else {
+            return Err("five parts are needed: SRC:DEST:MODE:OWNER:GROUP".into());
+        };
+        let mode = u32::from_str_radix(mode, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o7777)
+            .ok_or_else(|| format!("{mode:?} is not an octal mode of at most 7777"))?;
+        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            return Err(format!("{path:?} is not an absolute path without '..'"));
+        }
+        if source.is_empty() || owner.is_empty() || group.is_empty() {
+            return Err("SRC, OWNER and GROUP must not be empty".into());
+        }
+        Ok(Self {
+            source: source.into(),
+            path: (*path).to_owned(),
+            mode,
+            owner: (*owner).to_owned(),
+            group: (*group).to_owned(),
+        })
+    }
+}
+
+/// Everything a provisioning is made of, except what is fresh each time.
+#[derive(Debug)]
+pub struct Inputs {
+    /// A name for people.
+    pub label: Option<String>,
+    /// Seconds between two attestations.
+    pub interval: u32,
+    /// Whether the payload has a certificate of the node CA.
+    pub certificate: bool,
+    /// The policies.
+    pub policies: Policies,
+    /// PCR 15 after the latch.
+    pub latched_pcr15: [u8; 32],
+    luks: Item,
+    user_data: Option<UserData>,
+    keys: Vec<DocumentKey>,
+    files: Vec<Item>,
+}
+
+#[derive(Debug)]
+enum UserData {
+    Plain(Zeroizing<Vec<u8>>),
+    Sealed(Vec<u8>),
+}
+
+impl Inputs {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what is not usable; errors of files.
+    pub fn read(options: &cli::Provision) -> Result<Self, Error> {
+        let key = luks_key(&options.luks_key)?;
+        let keys = options
+            .user_data_key
+            .iter()
+            .map(|path| document_key::load(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            label: options.label.as_deref().map(checked_label).transpose()?,
+            interval: options.interval,
+            certificate: !options.no_certificate,
+            policies: Policies::read(&options.boot_policy, &options.runtime_policy)?,
+            latched_pcr15: latched_pcr15(&latch_digest(&options.volume, &key)),
+            luks: Item::LuksKey {
+                volume: options.volume.clone(),
+                key: key.to_vec(),
+            },
+            user_data: options
+                .user_data
+                .as_deref()
+                .map(|path| user_data(path, &keys))
+                .transpose()?,
+            keys,
+            files: options.file.iter().map(file).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The payload's items for one node. User-data in clear is sealed under a fresh key.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the user-data is too large.
+    pub fn items(&self, node: &NodeId) -> Result<Vec<Item>, Error> {
+        let mut items = vec![self.luks.clone()];
+        match &self.user_data {
+            Some(UserData::Plain(plain)) => {
+                let key = document_key::generate()?;
+                let document = seal_document(&key, node.as_str(), plain)
+                    .map_err(|error| Error::Usage(error.to_string()))?;
+                items.push(Item::UserData { document });
+                items.push(key_item(&key));
+            }
+            Some(UserData::Sealed(document)) => items.push(Item::UserData {
+                document: document.clone(),
+            }),
+            None => {}
+        }
+        items.extend(self.keys.iter().map(key_item));
+        items.extend(self.files.iter().cloned());
+        Ok(items)
+    }
+
+    /// Tells whether two runs mean the same provisioning. As secret as the inputs are.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn fingerprint(&self) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let user_data: (&str, &[u8]) = match &self.user_data {
+            None => ("none", &[]),
+            Some(UserData::Plain(plain)) => ("plain", plain),
+            Some(UserData::Sealed(document)) => ("sealed", document),
+        };
+        let keys: Vec<_> = self.keys.iter().map(key_item).collect();
+        let all = (
+            &self.label,
+            self.interval,
+            self.certificate,
+            &self.policies.boot.1,
+            &self.policies.runtime.1,
+            &self.luks,
+            user_data,
+            &keys,
+            &self.files,
+        );
+        let text = serde_json::to_vec(&all)
+            .map(Zeroizing::new)
+            .map_err(|error| Error::Failed(error.to_string()))?;
+        Ok(Zeroizing::new(Sha256::digest(&text).into()))
+    }
+}
+
+fn luks_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let key = files::read(path, MAX_LUKS_KEY)?;
+    if key.is_empty() {
+        return Err(Error::Usage(format!("{} is empty", path.display())));
+    }
+    Ok(key)
+}
+
+fn checked_label(label: &str) -> Result<String, Error> {
+    let good = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    if label.is_empty() || label.chars().count() > MAX_LABEL || !label.chars().all(good) {
+        return Err(Error::Usage(format!(
+            "{label:?} is not a label: 1 to {MAX_LABEL} letters, digits, '-', '_' or '.'"
+        )));
+    }
+    Ok(label.to_owned())
+}
+
+fn key_item(key: &DocumentKey) -> Item {
+    Item::UserDataKey {
+        key_id: key.key_id.clone(),
+        key: key.expose().to_vec(),
+    }
+}
+
+fn file(spec: &FileSpec) -> Result<Item, Error> {
+    Ok(Item::File {
+        path: spec.path.clone(),
+        mode: spec.mode,
+        owner: spec.owner.clone(),
+        group: spec.group.clone(),
+        contents: files::read(&spec.source, MAX_FILE)?.to_vec(),
+    })
+}
+
+/// A sealed message needs its key among those that are given; everything else is user-data in clear.
+fn user_data(path: &Path, keys: &[DocumentKey]) -> Result<UserData, Error> {
+    let contents = files::read(path, MAX_CONTAINER as u64 * 2)?;
+    let Some(body) = sealed_body(&contents) else {
+        return Ok(UserData::Plain(contents));
+    };
+    let bad = |error: String| Error::Usage(format!("{}: {error}", path.display()));
+    let document = SealedText::decode(body).map_err(|error| bad(error.to_string()))?;
+    let key_id = document_key_id(&document).map_err(|error| bad(error.to_string()))?;
+    if !keys.iter().any(|key| key.key_id == key_id) {
+        return Err(bad(format!(
+            "sealed with key {key_id}, which the node would not have; add --user-data-key"
+        )));
+    }
+    Ok(UserData::Sealed(document))
+}
+
+/// The body of a message whose only part is sealed.
+fn sealed_body(contents: &[u8]) -> Option<&[u8]> {
+    let end = contents.windows(2).position(|pair| pair == b"\n\n")?;
+    let (headers, body) = contents.split_at(end);
+    let headers = std::str::from_utf8(headers).ok()?.to_ascii_lowercase();
+    let sealed = headers
+        .lines()
+        .filter_map(|line| line.strip_prefix("content-type:"))
+        .any(|kind| kind.trim_start().starts_with(DOCUMENT_MIME));
+    sealed.then_some(body)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_specifications_are_checked() {
+        let spec: FileSpec = "a/b:/etc/x:0640:root:adm".parse().unwrap();
+        assert_eq!(spec.mode, 0o640);
+        assert_eq!(spec.path, "/etc/x");
+        for bad in [
+            "",
+            "a:/b:0600:root",
+            "a:b:0600:r:r",
+            "a:/../b:0600:r:r",
+            "a:/b:9:r:r",
+            "a:/b:17777:r:r",
+            ":/b:0600:r:r",
+            "a:/b:0600::r",
+            "a:/b:0600:r:r:x",
+        ] {
+            assert!(bad.parse::<FileSpec>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_plain() {
+        assert!(checked_label("web-1.example").is_ok());
+        for bad in ["", "a b", "a\n", "\u{1b}[31m", &"x".repeat(65)] {
+            assert!(checked_label(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_message_is_known_by_its_type() {
+        let text = SealedText::encode(b"sealed").message();
+        assert!(sealed_body(text.as_bytes()).is_some());
+        assert!(sealed_body(b"#cloud-config\n\nx: text/x-bootkeep-sealed\n").is_none());
+        assert!(sealed_body(b"#cloud-config\n").is_none());
+    }
+}

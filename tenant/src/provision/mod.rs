@@ -1,0 +1,25 @@
+//! `bootkeep provision`: from a waiting node to a trusted one.
+//!
+//! ```text
+//! record read once, EK checked with own roots      ── pins (EK, AK, generation)
+//! K = U xor V, envelope sealed, journal durable    ── before anything is sent
+//! V, envelope, policies → verifier
+//! node proves EK and AK in one TPM (own credential), quotes (own nonce), own appraisal
+//! U → node, wrapped to the NK of that quote        ── the journal has the nonce first
+//! node's confirmation of K is checked
+//! verifier says trusted
+//! ```
+//! Every step may be repeated: after a crash, or when a service was away, the same command goes on with the same K.
+
+mod flow;
+mod follow;
+mod inputs;
+mod journal;
+mod retry;
+mod watch;
+
+pub use flow::{provision, Options, Provisioned};
+pub use inputs::{FileSpec, Inputs};
+pub use journal::Journal;
+pub use retry::{Deadline, Pauses};
+pub use watch::{Lines, Moment, Teller, Timeline, Watch};
