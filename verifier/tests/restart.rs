@@ -38,10 +38,7 @@ async fn a_boot_that_was_appraised_goes_on() {
     while world.steps(&machine.node, 0).await.confirmation.is_none() {}
     world.start().await;
     assert_eq!(world.status(&machine.node).await.state, State::BootTrusted);
-    let steps = world
-        .tenant
-        .get::<bootkeep_protocol::verifier::NodeStatus>(&world.node_url(&machine.node));
-    assert_eq!(steps.await.unwrap().ima_entries, 2);
+    assert_eq!(world.status(&machine.node).await.ima_entries, 2);
     let node = Node::connect(&world.node_tls, &world.url, &running(&machine))
         .await
         .unwrap();
