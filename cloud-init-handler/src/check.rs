@@ -74,14 +74,20 @@ fn finding(code: &str, detail: String, fails: bool) -> Finding {
 }
 
 fn refused(facts: &Facts) -> Vec<Finding> {
-    let refused = facts.record.iter().filter_map(|line| match line {
-        Line::Refused { code, detail } => Some(Finding {
+    let mut refused = Vec::new();
+    for line in &facts.record {
+        let Line::Refused { code, detail } = line else {
+            continue;
+        };
+        let found = Finding {
             claimed: true,
             ..finding(code, detail.clone(), true)
-        }),
-        Line::Applied(_) => None,
-    });
-    refused.collect()
+        };
+        if !refused.contains(&found) {
+            refused.push(found);
+        }
+    }
+    refused
 }
 
 fn not_applied(facts: &Facts) -> Vec<Finding> {
