@@ -5,7 +5,7 @@
 mod common;
 mod node;
 
-use std::sync::Arc;
+use std::{slice::from_ref, sync::Arc};
 
 use axum::{routing::post, Json, Router};
 use bootkeep_credential::make_credential;
@@ -115,9 +115,9 @@ async fn what_goes_wrong_is_typed() {
     let wrong = registrar(&pki, Mood::WrongNode).await;
     let other_ca = registrar(&Arc::new(Pki::new("test CA")), Mood::Good).await;
 
-    let error = register(&node, &pki, &[untrusted.url.clone()]).await;
+    let error = register(&node, &pki, from_ref(&untrusted.url)).await;
     assert!(matches!(error, Err(IdentityError::Registrar(e)) if e.is_refusal()));
-    let error = register(&node, &pki, &[wrong.url.clone()]).await;
+    let error = register(&node, &pki, from_ref(&wrong.url)).await;
     assert!(matches!(error, Err(IdentityError::OtherNode(_))));
     for urls in [vec![], vec![other_ca.url.clone()]] {
         let error = register(&node, &pki, &urls).await.unwrap_err();

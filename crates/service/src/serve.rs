@@ -1,10 +1,10 @@
 //! Taking connections until the service is asked to stop.
 
-use std::{future::Future, path::PathBuf, pin::pin, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, pin::pin, time::Duration};
 
 use axum::Router;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
     time::{sleep, timeout},
 };
@@ -90,46 +90,48 @@ async fn serve(
     raise_file_limit();
     let (stop, stopping) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel::<()>(1);
+    let admission = Admission::new(limits.clone());
     let front = Front {
         tls,
         router,
-        limits: limits.clone(),
+        limits,
         stopping,
     };
-    let admission = Admission::new(limits);
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, address) = tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // A connection that broke at once, or no file descriptor left: neither ends the service.
-                    tracing::warn!(%error, "no connection taken");
-                    sleep(NO_ROOM).await;
-                    continue;
-                }
-            },
+            accepted = accept(&listener) => accepted,
         };
-        let permit = match admission.admit(address.ip()) {
-            Ok(permit) => permit,
-            Err(full) => {
-                tracing::debug!(%address, %full, "connection refused");
-                continue;
+        match admission.admit(address.ip()) {
+            Ok(permit) => {
+                let (front, alive) = (front.clone(), alive.clone());
+                tokio::spawn(async move {
+                    front.take(stream, address, permit).await;
+                    drop(alive);
+                });
             }
-        };
-        let (front, alive) = (front.clone(), alive.clone());
-        tokio::spawn(async move {
-            front.take(stream, address, permit).await;
-            drop(alive);
-        });
+            Err(full) => tracing::debug!(%address, %full, "connection refused"),
+        }
     }
-    drop((listener, alive));
+    drop((listener, alive, front));
     // Fails only when no connection is left to hear it.
     let _ = stop.send(true);
-    drop(front);
     if timeout(GRACE, ended.recv()).await.is_err() {
         tracing::info!("some requests did not end in time");
     }
     Ok(())
+}
+
+/// The next connection. One that broke at once, or no file descriptor left: neither ends the service.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection taken");
+                sleep(NO_ROOM).await;
+            }
+        }
+    }
 }
