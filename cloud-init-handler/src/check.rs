@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn judgements() {
         let applied = |digest: &str| Line::Applied(digest.into());
-        let cases: [(&str, Facts, &[(&str, bool)]); 11] = [
+        type Case = (&'static str, Facts, &'static [(&'static str, bool)]);
+        let cases: [Case; 11] = [
             ("no user-data at all", facts(), &[]),
             (
                 "the envelope's document was applied",

@@ -57,3 +57,5 @@ done
 cp -r "$new/run/bootkeep" "$work/out/run" 2>/dev/null || true
 # Where the plain text lies afterwards, beside the instance's own folder inside the encrypted root.
 { grep -rl sesame "$new/run" "$new/var/log" "$new/var/lib/cloud/instance/user-data.txt" "$new/var/lib/cloud/instance/obj.pkl" 2>/dev/null || true; } >"$work/out/leaks"
+# Logins that the metadata's public keys gave.
+{ grep -rl 'AAAA evil' "$new/home" "$new/root" 2>/dev/null || true; } >"$work/out/logins"

@@ -3,7 +3,7 @@
 //! Needs root and a Debian 12 root file system with cloud-init 22.4.2, named by `BOOTKEEP_CLOUD_INIT_ROOT`:
 //! `cargo test -p bootkeep-cloud-init-handler --test real_cloud_init -- --ignored`. A run takes about four seconds.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     fs,
@@ -70,7 +70,7 @@ impl Boot {
         self.write("serial", HTTP_SEED)
             .write(
                 "served/meta-data",
-                "instance-id: i-1\npublic-keys: [ssh-ed25519 AAAA evil]\n",
+                "instance-id: i-1\npublic-keys: ['ssh-ed25519 AAAA evil']\n",
             )
             .write("served/user-data", user_data)
             .write("served/vendor-data", vendor_data)
@@ -276,9 +276,11 @@ fn a_cloud_init_that_the_guard_does_not_fit_is_not_started() {
 #[test]
 #[ignore = "needs root and BOOTKEEP_CLOUD_INIT_ROOT"]
 fn the_owner_may_allow_unsealed_parts() {
-    let allow = "echo 'require_sealed: false' > /etc/bootkeep/cloud-init.yaml";
+    let allow = "echo 'require_sealed: false' > /etc/bootkeep/cloud-init.yaml; \
+                 sed -i s/allow_public_ssh_keys:.*// /etc/cloud/cloud.cfg.d/90-bootkeep.cfg";
     let boot = Boot::new().served(HOSTILE, "").write("before", allow);
     let outcome = boot.run();
     assert!(outcome.out.join("hostile").exists());
+    assert_ne!(outcome.text("logins"), "");
     assert_eq!(outcome.code("check"), 0);
 }
