@@ -1,1 +1,83 @@
-//! The agent of the initramfs: register, derive the key, unlock, hand over
+//! The agent of the initramfs: register, derive the key, unlock, hand over.
+//!
+//! One pass through typed stages, each made only from the one before it:
+//!
+//! ```text
+//! Started ─ TPM ─► TpmReady ─ address ─► Online ─ registrar ─► Registered ─ both shares ─► Combined
+//!         ─ PCR 15 extended ─► Latched ─ key socket ─► volume open
+//! ```
+//!
+//! Until the shares are combined everything is tried again and again, up to the deadline of `agent.yaml`. No key
+//! touches a file system: systemd-cryptsetup reads it from a socket.
+
+#![forbid(unsafe_code)]
+
+mod console;
+mod contents;
+mod derive;
+mod error;
+mod giving_up;
+mod hardening;
+mod key_socket;
+mod latch;
+mod link;
+mod shares;
+mod stages;
+
+use std::{os::unix::net::UnixListener, path::PathBuf, sync::Arc};
+
+use bootkeep_handover::Handover;
+use bootkeep_node::{host::KernelFiles, AgentConfig};
+use bootkeep_tpm::Tcti;
+
+pub use console::Console;
+pub use error::GaveUp;
+pub use giving_up::offer_passphrase;
+pub use hardening::harden;
+pub use key_socket::KeySocket;
+
+/// What the agent works with. A real node's comes from [`Settings::of_node`].
+#[derive(Debug)]
+pub struct Settings {
+    /// `agent.yaml`.
+    pub config: AgentConfig,
+    /// How to reach the TPM.
+    pub tpm: Tcti,
+    /// The kernel's logs.
+    pub files: KernelFiles,
+    /// Where the hand-over goes.
+    pub handover: Handover,
+    /// Folder of the device mapper's nodes.
+    pub mapper: PathBuf,
+}
+
+impl Settings {
+    /// Those of the machine this runs on.
+    #[must_use]
+    pub fn of_node(config: AgentConfig) -> Self {
+        Self {
+            tpm: Tcti::Device(config.tpm.clone()),
+            config,
+            files: KernelFiles::default(),
+            handover: Handover::default(),
+            mapper: "/dev/mapper".into(),
+        }
+    }
+
+    fn device(&self) -> PathBuf {
+        self.mapper.join(&self.config.volume)
+    }
+}
+
+/// Unlocks the volume: from the TPM to the open device.
+///
+/// # Errors
+/// [`GaveUp`]: why this boot will not unlock by itself.
+pub async fn unlock(
+    settings: &Settings,
+    listener: UnixListener,
+    console: &Arc<Console>,
+) -> Result<(), GaveUp> {
+    let socket = KeySocket::new(listener)?;
+    derive::run(settings, &socket, console).await
+}
