@@ -56,10 +56,18 @@ impl DocumentKey {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+pub(crate) struct Header {
     format: String,
     audience: String,
     key_id: String,
+}
+
+pub(crate) fn header(audience: &str, key_id: &str) -> Header {
+    Header {
+        format: FORMAT.into(),
+        audience: audience.into(),
+        key_id: key_id.into(),
+    }
 }
 
 /// Seals a whole user-data document for `audience`: a node id, or the name of a group of nodes that share the key.
@@ -71,12 +79,7 @@ pub fn seal_document(
     audience: &str,
     plain: &[u8],
 ) -> Result<Vec<u8>, ContainerError> {
-    let header = Header {
-        format: FORMAT.into(),
-        audience: audience.into(),
-        key_id: key.key_id.clone(),
-    };
-    container::seal(&key.key, &header, plain)
+    container::seal(&key.key, &header(audience, &key.key_id), plain)
 }
 
 /// The id of the key that a sealed document asks for.

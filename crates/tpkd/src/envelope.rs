@@ -111,9 +111,16 @@ impl fmt::Debug for Identity {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+pub(crate) struct Header {
     format: String,
     node_id: String,
+}
+
+pub(crate) fn header(node_id: &str) -> Header {
+    Header {
+        format: FORMAT.into(),
+        node_id: node_id.into(),
+    }
 }
 
 /// Seals the envelope for one node under the key derived from K for `payload`.
@@ -129,11 +136,7 @@ pub fn seal_envelope(
     let plain = serde_json::to_vec(envelope)
         .map(Zeroizing::new)
         .map_err(|error| EnvelopeError::Contents(error.to_string()))?;
-    let header = Header {
-        format: FORMAT.into(),
-        node_id: node_id.into(),
-    };
-    Ok(container::seal(&key.derive("payload"), &header, &plain)?)
+    Ok(container::seal(&key.derive("payload"), &header(node_id), &plain)?)
 }
 
 /// Opens an envelope that must be for this node.

@@ -21,6 +21,9 @@ mod latch;
 mod random;
 mod share;
 mod transport;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod vectors;
 
 pub use container::{ContainerError, MAX_CONTAINER};
 pub use document::{

@@ -69,7 +69,7 @@ impl NodeKey {
         Ok(Self::from_seed(&seed))
     }
 
-    fn from_seed(seed: &[u8; 32]) -> Self {
+    pub(crate) fn from_seed(seed: &[u8; 32]) -> Self {
         let (private, public) = KemX::derive_keypair(seed);
         let mut bytes = [0; 32];
         public.write_exact(&mut bytes);
