@@ -27,9 +27,13 @@ pub(crate) fn share(ek: &EkPublic) -> Result<Shared, CredentialError> {
 }
 
 fn by_rsa(modulus: &[u8], exponent: u32) -> Result<Shared, CredentialError> {
-    let bytes = exponent.to_be_bytes();
-    let e = &bytes[exponent.leading_zeros() as usize / 8..];
-    let key: PublicEncryptingKey = RsaPublicKeyComponents { n: modulus, e }
+    let exponent = exponent.to_be_bytes().into_iter();
+    let exponent: Vec<u8> = exponent.skip_while(|&byte| byte == 0).collect();
+    let components = RsaPublicKeyComponents {
+        n: modulus,
+        e: exponent.as_slice(),
+    };
+    let key: PublicEncryptingKey = components
         .try_into()
         .map_err(|_| CredentialError::EkPublic)?;
     let key = OaepPublicEncryptingKey::new(key)?;

@@ -344,11 +344,10 @@ impl fmt::Display for Event {
 /// UTF-8 or UTF-16LE up to the first NUL, unprintable characters replaced.
 fn plain_text(data: &[u8]) -> String {
     const MAX: usize = 160;
-    let wide = data.len() >= 4 && data[1] == 0 && data[3] == 0;
+    let wide = matches!(data, [_, 0, _, 0, ..]);
     let text: String = if wide {
-        let units = data
-            .chunks_exact(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+        let pairs = data.chunks_exact(2).filter_map(<[u8]>::first_chunk);
+        let units = pairs.map(|&pair| u16::from_le_bytes(pair));
         char::decode_utf16(units.take(MAX))
             .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
             .collect()

@@ -13,6 +13,8 @@
 //! | [`pcr`] | PCR values | |
 
 #![forbid(unsafe_code)]
+// An index out of bounds is a panic a stranger can cause.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod eventlog;
 pub mod ima;

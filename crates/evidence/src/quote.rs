@@ -221,8 +221,12 @@ fn parse_selection(reader: &mut Reader<'_>) -> Result<Vec<(u16, Vec<u8>)>, Quote
             return Err(QuoteError::Selection);
         }
         let mask = reader.take(length.into())?;
-        let indices: Vec<u8> = (0..length * 8)
-            .filter(|&index| mask[usize::from(index / 8)] >> (index % 8) & 1 == 1)
+        let bits = mask
+            .iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        let indices: Vec<u8> = (0..32)
+            .zip(bits)
+            .filter_map(|(index, bit)| (bit == 1).then_some(index))
             .collect();
         if !indices.is_empty() {
             banks.push((bank, indices));
@@ -251,11 +255,11 @@ fn verify_signature(ak: &AkPublic, message: &[u8], signature: &[u8]) -> Result<(
             verify_ecdsa(ak, message, first, second)
         }
         KeyMaterial::Rsa { modulus, exponent } => {
-            let bytes = exponent.to_be_bytes();
-            let zeros = exponent.leading_zeros() as usize / 8;
+            let exponent = exponent.to_be_bytes().into_iter();
+            let exponent: Vec<u8> = exponent.skip_while(|&byte| byte == 0).collect();
             let key = RsaPublicKeyComponents {
-                n: modulus.as_slice(),
-                e: &bytes[zeros..],
+                n: modulus,
+                e: &exponent,
             };
             let parameters = match ak.scheme() {
                 AkScheme::RsaPss => &RSA_PSS_2048_8192_SHA256,

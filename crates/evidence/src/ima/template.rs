@@ -116,12 +116,9 @@ fn read_old(data: &[u8]) -> Result<Fields, &'static str> {
         .split_at_checked(OLD_DIGEST_LEN)
         .filter(|(_, name)| name.len() == OLD_NAME_LEN)
         .ok_or("the template data of an ima entry has another length")?;
-    let end = name
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(name.len());
+    let end = name.split(|&byte| byte == 0).next();
     Ok(Fields {
-        path: path_text(&name[..end])?,
+        path: path_text(end.unwrap_or_default())?,
         digest: Some(FileDigest {
             algorithm: "sha1".into(),
             bytes: digest.to_vec(),
@@ -133,8 +130,9 @@ fn read_old(data: &[u8]) -> Result<Fields, &'static str> {
 /// `algorithm:\0digest` (d-ng) or `type:algorithm:\0digest` (d-ngv2, type `ima` or `verity`).
 fn digest(value: &[u8]) -> Result<FileDigest, &'static str> {
     let bad = "the digest field is not algorithm, colon, NUL, digest";
-    let end = value.iter().position(|&byte| byte == 0).ok_or(bad)?;
-    let name = std::str::from_utf8(&value[..end])
+    let mut parts = value.splitn(2, |&byte| byte == 0);
+    let (name, digest) = parts.next().zip(parts.next()).ok_or(bad)?;
+    let name = std::str::from_utf8(name)
         .ok()
         .and_then(|name| name.strip_suffix(':'))
         .ok_or(bad)?;
@@ -145,7 +143,7 @@ fn digest(value: &[u8]) -> Result<FileDigest, &'static str> {
     }
     Ok(FileDigest {
         algorithm: name.to_owned(),
-        bytes: value[end + 1..].to_vec(),
+        bytes: digest.to_vec(),
     })
 }
 

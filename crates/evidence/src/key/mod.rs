@@ -166,7 +166,8 @@ fn rsa(reader: &mut Reader<'_>) -> Result<KeyMaterial, KeyError> {
         });
     }
     let modulus = reader.tpm2b()?;
-    let is_full = modulus.len() == usize::from(bits) / 8 && modulus[0] >= 0x80;
+    let is_full = modulus.len() == usize::from(bits) / 8
+        && modulus.first().is_some_and(|&first| first >= 0x80);
     if !matches!(bits, 2048 | 3072 | 4096) || !is_full {
         return Err(unsupported("RSA key size", bits));
     }
@@ -187,7 +188,7 @@ fn unsupported(what: &'static str, value: u16) -> KeyError {
 pub(crate) fn left_padded(bytes: &[u8]) -> Option<[u8; 32]> {
     let start = 32usize.checked_sub(bytes.len())?;
     let mut out = [0; 32];
-    out[start..].copy_from_slice(bytes);
+    out.get_mut(start..)?.copy_from_slice(bytes);
     Some(out)
 }
 
