@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bootkeep_link::{ClientTls, HttpClient};
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::Role;
-use bootkeep_service::{resolve, ServerTls, ServiceError};
+use bootkeep_service::{resolve, Limits, ServerTls, ServiceError};
 use serde::Deserialize;
 
 use crate::{error::VerifierError, registrar::Registrar};
@@ -31,6 +31,9 @@ pub struct Config {
     /// Address and port of `/metrics`, plain HTTP; absent: none.
     #[serde(default)]
     pub metrics_listen: Option<String>,
+    /// Connections: how many, how long.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 fn read(path: PathBuf) -> Result<Vec<u8>, VerifierError> {

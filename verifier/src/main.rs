@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use bootkeep_service::{init_logging, load_config, serve_plain, serve_tls, shutdown_signal};
+use bootkeep_service::{init_logging, load_config, serve_plain, serve_tls_within, shutdown_signal};
 use bootkeep_verifier::{Config, Verifier};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -56,7 +56,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ));
     }
     let listener = listen(&config.listen).await?;
-    serve_tls(listener, tls, verifier.router(), shutdown_signal()).await?;
+    let router = verifier.router();
+    serve_tls_within(config.limits, listener, tls, router, shutdown_signal()).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use axum::Router;
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::{registrar::NodeRecord, NodeId, Nonce, Problem};
 use bootkeep_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::{
     api,
@@ -16,11 +17,16 @@ use crate::{
     store::{Database, Sealer, MIGRATOR},
 };
 
+/// A node that has shown nothing yet costs memory: this many at one time.
+const MAX_OPENINGS: usize = 512;
+
 /// The verifier's parts.
 #[derive(Debug)]
 pub struct Verifier {
     pub(crate) fleet: Fleet,
     pub(crate) counters: Counters,
+    /// Links that may be between upgrade and verdict at one time.
+    pub(crate) openings: Semaphore,
     registrar: Registrar,
 }
 
@@ -39,18 +45,17 @@ impl Verifier {
         Ok(Arc::new(Self {
             fleet: Fleet::load(database).await?,
             counters: Counters::default(),
+            openings: Semaphore::new(MAX_OPENINGS),
             registrar,
         }))
     }
 
     /// The routes of the API and of the link.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         api::router(self.clone())
     }
 
     /// The routes of the metrics listener.
-    #[must_use]
     pub fn metrics_router(self: &Arc<Self>) -> Router {
         api::metrics_router(self.clone())
     }

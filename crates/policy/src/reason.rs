@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use bootkeep_protocol::{limits::clean_text, verifier::Reason};
+use bootkeep_evidence::printable;
+use bootkeep_protocol::verifier::Reason;
 
 /// Reasons one refusal keeps; there may be thousands of unlisted files.
 pub const MAX_REASONS: usize = 32;
@@ -56,7 +57,7 @@ impl fmt::Display for Refusal {
 fn reason(code: &str, detail: &str) -> Reason {
     Reason {
         code: code.to_owned(),
-        detail: clean_text(detail),
+        detail: printable(detail),
     }
 }
 

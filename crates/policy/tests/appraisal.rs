@@ -416,6 +416,8 @@ impl Running {
     }
 }
 
+type Change = fn(&mut Running);
+
 fn code(result: Result<Progress, Refusal>) -> String {
     match result {
         Ok(Progress::Whole(_)) => "trusted".into(),
@@ -458,7 +460,7 @@ fn lines_newer_than_the_quote_wait_for_the_next() {
 
 #[test]
 fn each_check_of_a_running_node_decides() {
-    let cases: [(&str, fn(&mut Running)); 9] = [
+    let cases: [(&str, Change); 9] = [
         ("latch-value", |r| r.latched = [1; 32]),
         ("latch-value", |r| r.case.machine.pcrs[15] = [0; 32]),
         ("other-boot", |r| r.case.machine.clock.reset_count += 1),
@@ -535,8 +537,15 @@ fn a_list_longer_than_one_answer_is_asked_for_in_parts() {
 
 #[test]
 fn excludes_and_rules_work() {
-    let cases: [(&str, fn(&mut Running)); 7] = [
+    let cases: [(&str, Change); 8] = [
         ("trusted", |r| {
+            r.case.runtime.exclude(&["/var/log/**".into()]).unwrap();
+            r.case
+                .machine
+                .measure("/var/log/journal/x/system.journal", b"x");
+        }),
+        ("ima-violation", |r| {
+            // The path of a violation is the node's free choice.
             r.case.runtime.exclude(&["/var/log/**".into()]).unwrap();
             r.case.machine.violate("/var/log/journal/x/system.journal");
         }),
@@ -571,6 +580,17 @@ fn excludes_and_rules_work() {
         change(&mut running);
         assert_eq!(code(running.attest()), expected);
     }
+}
+
+#[test]
+fn names_from_the_node_are_made_safe_to_show() {
+    let mut running = Running::new();
+    running
+        .case
+        .machine
+        .measure("/evil\u{1b}[2J\u{202e}", b"evil");
+    let detail = running.attest().unwrap_err().reasons()[0].detail.clone();
+    assert!(detail.starts_with("IMA entry 2, /evil?[2J?:"), "{detail}");
 }
 
 #[test]

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 
-use bootkeep_protocol::{
-    limits::{clean_text, MAX_STEPS},
-    verifier::StepRecord,
-};
+use bootkeep_evidence::printable;
+use bootkeep_protocol::{limits::MAX_STEPS, verifier::StepRecord};
 
 /// The last [`MAX_STEPS`] steps. Numbers start at the time of the start, so they grow over restarts too.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ impl Steps {
             at_ms,
             step: step.to_owned(),
             node_ms,
-            detail: clean_text(detail),
+            detail: printable(detail),
         });
         self.next += 1;
     }

@@ -3,6 +3,7 @@
 //! Nothing here waits or runs: whether a node is trusted is worked out when somebody asks, from the moment trust ends.
 //! A task that died cannot leave a node looking good.
 
+use bootkeep_evidence::printable;
 use bootkeep_policy::{Attested, Baseline, Booted, Refusal};
 use bootkeep_protocol::{
     limits::{clean_text, MAX_CLAIMS},
@@ -177,8 +178,8 @@ impl Trust {
     /// Keeps a claim; false when it is known or there are too many.
     pub(crate) fn claim(&mut self, claim: &Claim) -> bool {
         let claim = Claim {
-            code: clean_text(&claim.code),
-            detail: clean_text(&claim.detail),
+            code: clean_text(&printable(&claim.code)),
+            detail: clean_text(&printable(&claim.detail)),
         };
         if self.claims.len() >= MAX_CLAIMS || self.claims.contains(&claim) {
             return false;

@@ -5,8 +5,6 @@ mod events;
 mod open;
 mod session;
 
-use std::sync::Arc;
-
 use bootkeep_evidence::{AkPublic, ClockInfo};
 use bootkeep_protocol::{BootId, Phase, Problem, EXPORTER_LEN};
 use tokio::sync::watch;
@@ -57,6 +55,3 @@ impl Link {
             && self.ak_digest.as_slice() == enrolled.terms.ak_digest.as_slice()
     }
 }
-
-/// A shared link.
-pub(crate) type SharedLink = Arc<Link>;

@@ -21,8 +21,12 @@ use crate::{attest, fleet::Node, service::Verifier};
 /// Serves one link from its upgrade to its end.
 pub(crate) async fn serve(verifier: Arc<Verifier>, peer: Peer, end: ServerEnd) {
     let (sender, mut receiver) = end.split();
+    let Ok(place) = verifier.openings.try_acquire() else {
+        return refuse(&verifier, &sender, full(), &peer).await;
+    };
     let opening = open(&verifier, &sender, &mut receiver, peer.exporter);
     let opened = timeout(Duration::from_secs(LINK_OPEN_SECONDS), opening).await;
+    drop(place);
     let (id, link) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(problem)) => return refuse(&verifier, &sender, problem, &peer).await,
@@ -121,6 +125,14 @@ async fn refuse(verifier: &Verifier, sender: &Sender<ServerFrame>, problem: Prob
     // The node may be gone already.
     let _ = sender.send(&ServerFrame::Refused { problem }).await;
     sender.close().await;
+}
+
+fn full() -> Problem {
+    Problem::new(
+        ProblemKind::Busy,
+        "too-many-openings",
+        "too many links are being opened; try again",
+    )
 }
 
 fn late() -> Problem {

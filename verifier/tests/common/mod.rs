@@ -43,7 +43,7 @@ pub struct World {
     pub node_tls: ClientTls,
     pub authority: Authority,
     ca: String,
-    registrar_url: String,
+    pub registrar_url: String,
     pub url: String,
     server: JoinHandle<()>,
 }
@@ -56,10 +56,19 @@ fn identity(authority: &Authority, role: Role) -> (String, String) {
 
 impl World {
     pub async fn new() -> Self {
+        let records = Records::default();
+        Self::around(registrar(records.clone()), records).await
+    }
+
+    /// A world with another registrar.
+    pub async fn with_registrar(router: Router) -> Self {
+        Self::around(router, Records::default()).await
+    }
+
+    async fn around(registrar: Router, records: Records) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::generate("owner").unwrap();
         let ca = authority.certificate_pem().to_owned();
-        let records = Records::default();
         let (certificate, key) = identity(&authority, Role::Tenant);
         let tls = ClientTls::with_identity(ca.as_bytes(), certificate.as_bytes(), key.as_bytes());
         let mut world = Self {
@@ -73,8 +82,7 @@ impl World {
             url: String::new(),
             server: tokio::spawn(async {}),
         };
-        let router = registrar(world.records.clone());
-        (world.registrar_url, _) = world.serve(Role::Registrar, router).await;
+        (world.registrar_url, _) = world.serve(Role::Registrar, registrar).await;
         world.start().await;
         world
     }

@@ -27,10 +27,10 @@ const BOOT_AGGREGATE: &str = "boot_aggregate";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ViolationRule {
-    /// Refused, unless the path is excluded.
+    /// Refused. Excludes do not help: nothing covers the path of a violation.
     #[default]
     Refuse,
-    /// Accepted: kernels with `ima_policy=tcb` record some for log files in every boot.
+    /// Accepted: kernels with `ima_policy=tcb` record some in every boot, for account files and logs.
     Accept,
 }
 
@@ -284,9 +284,7 @@ impl RuntimePolicy {
             let detail = format!("{}: unknown template {:?}", name(), entry.template);
             return reasons.add("ima-template", detail);
         };
-        if self.excluded.is_match(&entry.path) {
-            return;
-        }
+        // PCR 10 takes all ones for a violation, so the node may write any path here: no exclude applies to it.
         if entry.violation {
             if self.violations == ViolationRule::Refuse {
                 reasons.add(
@@ -294,6 +292,9 @@ impl RuntimePolicy {
                     format!("{}: measured while it could be written", name()),
                 );
             }
+            return;
+        }
+        if self.excluded.is_match(&entry.path) {
             return;
         }
         if self.memfd == MemfdRule::Accept && entry.path.starts_with("memfd:") {
