@@ -20,6 +20,7 @@
 pub mod check;
 mod config;
 mod guard;
+mod instance;
 mod open;
 pub mod part;
 mod places;

@@ -27,18 +27,22 @@ pub enum OpenError {
 
 /// Opens one part's body. `state` says who we are, what is expected and which keys there are.
 pub(crate) fn open(state: &State, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let sealed = SealedText::decode(body)?;
+    open_sealed(state, &SealedText::decode(body)?)
+}
+
+/// Opens one document.
+pub(crate) fn open_sealed(state: &State, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let expected = &state.expected;
-    if !expected.is_empty() && !expected.contains(&digest(&sealed)) {
+    if !expected.is_empty() && !expected.contains(&digest(sealed)) {
         return Err(OpenError::NotOfTheEnvelope(expected.len()));
     }
-    let audience = document_audience(&sealed)?;
+    let audience = document_audience(sealed)?;
     // A group is whoever was given its key; a node is only itself.
     if audience.parse::<NodeId>().is_ok() && audience != state.node_id {
         return Err(OpenError::OtherNode(audience));
     }
-    let key = key(state, &document_key_id(&sealed)?)?;
-    Ok(open_document(&key, &sealed)?)
+    let key = key(state, &document_key_id(sealed)?)?;
+    Ok(open_document(&key, sealed)?)
 }
 
 fn key(state: &State, key_id: &str) -> Result<DocumentKey, OpenError> {
@@ -79,7 +83,7 @@ mod tests {
         seal_document(&DocumentKey::from_bytes(key_id, key), audience, b"plain").unwrap()
     }
 
-    fn open_sealed(state: &State, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    fn open_text(state: &State, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         open(state, SealedText::encode(sealed).0.as_bytes())
     }
 
@@ -87,9 +91,9 @@ mod tests {
     fn documents_for_this_node_or_a_group_whose_key_is_here_open() {
         for audience in [node("a"), "web".into()] {
             let document = sealed("k", KEY, &audience);
-            assert_eq!(*open_sealed(&state(&[]), &document).unwrap(), b"plain");
+            assert_eq!(*open_text(&state(&[]), &document).unwrap(), b"plain");
             assert_eq!(
-                *open_sealed(&state(&[&document]), &document).unwrap(),
+                *open_text(&state(&[&document]), &document).unwrap(),
                 b"plain"
             );
         }
@@ -104,7 +108,7 @@ mod tests {
             (b"#cloud-config\n".to_vec(), "not a sealed container"),
         ];
         for (document, why) in cases {
-            let error = open_sealed(&state(&[]), &document).unwrap_err().to_string();
+            let error = open_text(&state(&[]), &document).unwrap_err().to_string();
             assert!(error.contains(why), "{error} does not say {why:?}");
         }
         assert!(open(&state(&[]), b"#cloud-config\n").is_err());
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn beside_the_envelopes_documents_even_a_good_one_is_refused() {
         let (ours, older) = (sealed("k", KEY, "web"), sealed("k", KEY, "web"));
-        let error = open_sealed(&state(&[&ours]), &older).unwrap_err();
+        let error = open_text(&state(&[&ours]), &older).unwrap_err();
         assert!(matches!(error, OpenError::NotOfTheEnvelope(1)), "{error}");
     }
 
@@ -124,7 +128,7 @@ mod tests {
         for index in 0..document.len() {
             let mut bad = document.clone();
             bad[index] ^= 1;
-            assert!(open_sealed(&state(&[]), &bad).is_err(), "byte {index}");
+            assert!(open_text(&state(&[]), &bad).is_err(), "byte {index}");
         }
     }
 }

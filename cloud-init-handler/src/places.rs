@@ -15,6 +15,8 @@ pub struct Places {
     pub(crate) guard: PathBuf,
     /// The folder cloud-init loads handlers from.
     pub(crate) handlers: PathBuf,
+    /// Makes the instance's name say nothing about the user-data. On the encrypted root, 0600.
+    pub(crate) salt: PathBuf,
     /// cloud-init's runtime folder; its `cloud.cfg` beats everything under `/etc/cloud`.
     pub(crate) cloud_run: PathBuf,
     /// The kernel's command line.
@@ -43,6 +45,7 @@ impl Places {
             config: at("/etc/bootkeep/cloud-init.yaml"),
             guard: at("/usr/share/bootkeep/bootkeep_sealed.py"),
             handlers: at("/var/lib/cloud/handlers"),
+            salt: at("/var/lib/bootkeep/instance-salt"),
             cloud_run: at("/run/cloud-init"),
             cmdline: at("/proc/cmdline"),
             serial: at("/sys/class/dmi/id/product_serial"),

@@ -7,11 +7,7 @@ use bootkeep_protocol::Bytes;
 use bootkeep_tpkd::{SealedText, DOCUMENT_MIME};
 use serde_json::json;
 
-use crate::{
-    guard, record,
-    state::{digest, State},
-    surroundings, Config, Places,
-};
+use crate::{guard, instance, record, state::State, surroundings, Config, Places};
 
 const HANDED_OVER: &str = "user-data.json";
 
@@ -92,7 +88,8 @@ fn take(places: &Places) -> ForCloudInit {
 fn write(places: &Places, state: &State, documents: &[Bytes]) -> io::Result<()> {
     let folder = places.seed();
     private_folder(&folder)?;
-    let meta_data = json!({ "instance-id": instance_id(state) });
+    let instance = instance::id(state, documents, &instance::salt(&places.salt)?);
+    let meta_data = json!({ "instance-id": instance });
     for (name, contents) in [
         ("meta-data", meta_data.to_string()),
         ("user-data", user_data(documents)),
@@ -107,13 +104,6 @@ fn write(places: &Places, state: &State, documents: &[Bytes]) -> io::Result<()> 
         config.as_bytes(),
         0o644,
     )
-}
-
-/// A provisioning is an instance, a reboot is not: cloud-init's once-per-instance jobs run again only for other documents.
-fn instance_id(state: &State) -> String {
-    let node = state.node_id.get(..16).unwrap_or("unknown");
-    let documents = digest(state.expected.concat().as_bytes());
-    format!("bootkeep-{node}-{}", &documents[..16])
 }
 
 /// The documents stay sealed in the seed: the guard opens them, so cloud-init keeps only ciphertext of them on disk.
@@ -231,19 +221,6 @@ mod tests {
         let text = user_data(&[Bytes(vec![1]), Bytes(vec![2])]);
         assert_eq!(text.matches("text/x-bootkeep-sealed").count(), 2);
         assert_eq!(text.matches("--bootkeep\n").count(), 2);
-    }
-
-    #[test]
-    fn the_instance_follows_the_documents() {
-        let id = |documents: &[&str]| {
-            instance_id(&State {
-                node_id: "a".repeat(64),
-                expected: documents.iter().map(|&text| text.into()).collect(),
-                ..State::default()
-            })
-        };
-        assert_eq!(id(&["x"]), id(&["x"]));
-        assert_ne!(id(&["x"]), id(&["y"]));
     }
 
     #[test]
