@@ -1,12 +1,9 @@
 //! Quotes: `TPMS_ATTEST` of type `TPM_ST_ATTEST_QUOTE` and their signature.
 
-use aws_lc_rs::signature::{
-    RsaPublicKeyComponents, UnparsedPublicKey, ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA256,
-};
+mod signature;
 
 use crate::{
-    key::{left_padded, AkPublic, AkScheme, KeyMaterial},
+    key::AkPublic,
     pcr::PcrValues,
     reader::{CutShort, Reader},
 };
@@ -14,9 +11,6 @@ use crate::{
 const TPM_GENERATED: u32 = 0xff54_4347;
 const ST_ATTEST_QUOTE: u16 = 0x8018;
 const ALG_SHA256: u16 = 0x000b;
-const ALG_RSASSA: u16 = 0x0014;
-const ALG_RSAPSS: u16 = 0x0016;
-const ALG_ECDSA: u16 = 0x0018;
 /// Banks one selection may name.
 const MAX_SELECTIONS: u32 = 16;
 
@@ -149,7 +143,7 @@ impl UnverifiedQuote<'_> {
         selection: &[u8],
         pcrs: &[(u8, [u8; 32])],
     ) -> Result<Quote, QuoteError> {
-        verify_signature(ak, self.attest, self.signature)?;
+        signature::verify(ak, self.attest, self.signature)?;
         let attest = parse_attest(self.attest)?;
         if attest.extra_data != qualifying {
             return Err(QuoteError::Qualifying);
@@ -233,54 +227,4 @@ fn parse_selection(reader: &mut Reader<'_>) -> Result<Vec<(u16, Vec<u8>)>, Quote
         }
     }
     Ok(banks)
-}
-
-fn verify_signature(ak: &AkPublic, message: &[u8], signature: &[u8]) -> Result<(), QuoteError> {
-    let mut reader = Reader::new(signature);
-    let form = |_| QuoteError::SignatureForm("cut short");
-    let algorithm = reader.u16_be().map_err(form)?;
-    let hash = reader.u16_be().map_err(form)?;
-    let expected = match ak.scheme() {
-        AkScheme::RsaSsa => ALG_RSASSA,
-        AkScheme::RsaPss => ALG_RSAPSS,
-        AkScheme::Ecdsa => ALG_ECDSA,
-    };
-    if algorithm != expected || hash != ALG_SHA256 {
-        return Err(QuoteError::SignatureForm("not the AK's scheme"));
-    }
-    let first = reader.tpm2b().map_err(form)?;
-    let good = match ak.material() {
-        KeyMaterial::P256 { .. } => {
-            let second = reader.tpm2b().map_err(form)?;
-            verify_ecdsa(ak, message, first, second)
-        }
-        KeyMaterial::Rsa { modulus, exponent } => {
-            let exponent = exponent.to_be_bytes().into_iter();
-            let exponent: Vec<u8> = exponent.skip_while(|&byte| byte == 0).collect();
-            let key = RsaPublicKeyComponents {
-                n: modulus,
-                e: &exponent,
-            };
-            let parameters = match ak.scheme() {
-                AkScheme::RsaPss => &RSA_PSS_2048_8192_SHA256,
-                _ => &RSA_PKCS1_2048_8192_SHA256,
-            };
-            key.verify(parameters, message, first).is_ok()
-        }
-    };
-    if !reader.is_empty() {
-        return Err(QuoteError::SignatureForm("bytes too many"));
-    }
-    good.then_some(()).ok_or(QuoteError::Signature)
-}
-
-fn verify_ecdsa(ak: &AkPublic, message: &[u8], r: &[u8], s: &[u8]) -> bool {
-    let (Some(point), Some(r), Some(s)) =
-        (ak.material().p256_point(), left_padded(r), left_padded(s))
-    else {
-        return false;
-    };
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-        .verify(message, &[r, s].concat())
-        .is_ok()
 }
