@@ -63,7 +63,7 @@ impl TpmReady {
         events.step(Step::Started).await;
         let tpm = TpmThread::open_at(settings.tpm.clone(), TPM_PATIENCE).await?;
         latch::demand_open(&tpm).await?;
-        let identity = Identity::load(&tpm).await?;
+        let identity = Identity::load_with(&tpm, settings.config.ak.into()).await?;
         events.step(Step::TpmReady).await;
         console.say(&format!("this node is {}", identity.node_id));
         Ok(Self { tpm, identity })

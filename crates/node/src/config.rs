@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bootkeep_tpm::AkKind;
 use serde::{Deserialize, Serialize};
 
 /// Where both agents look.
@@ -26,12 +27,36 @@ pub struct AgentConfig {
     /// The TPM's device.
     #[serde(default = "default_tpm")]
     pub tpm: PathBuf,
+    /// What kind of AK the node has. Another kind is another AK: the node is provisioned anew.
+    #[serde(default)]
+    pub ak: AkChoice,
     /// How long the initramfs waits for its shares before it gives up (seconds).
     #[serde(default = "default_deadline")]
     pub deadline_seconds: u64,
     /// Whether a person at the console may type the passphrase or recovery key once the initramfs has given up.
     #[serde(default)]
     pub passphrase: bool,
+}
+
+/// The kinds of AK.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AkChoice {
+    /// ECDSA on NIST P-256.
+    #[default]
+    #[serde(rename = "ecc-p256")]
+    EccP256,
+    /// RSA, 2048 bits; slower, for TPMs without P-256.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
+}
+
+impl From<AkChoice> for AkKind {
+    fn from(choice: AkChoice) -> Self {
+        match choice {
+            AkChoice::EccP256 => Self::EccP256,
+            AkChoice::Rsa2048 => Self::Rsa2048,
+        }
+    }
 }
 
 fn default_ca() -> PathBuf {
@@ -160,6 +185,19 @@ mod tests {
         assert_eq!(config.volume, "cryptroot");
         assert!(!config.passphrase);
         assert_eq!(config.deadline_seconds, 600);
+        assert_eq!(config.ak, AkChoice::EccP256);
+    }
+
+    #[test]
+    fn the_kind_of_ak_can_be_chosen() {
+        let with = |ak: &str| {
+            load(&format!(
+                "registrar: [https://r]\nverifier: [https://v]\nak: {ak}\n"
+            ))
+        };
+        assert_eq!(with("rsa-2048").unwrap().ak, AkChoice::Rsa2048);
+        assert_eq!(with("ecc-p256").unwrap().ak, AkChoice::EccP256);
+        assert!(with("rsa-1024").is_err());
     }
 
     #[test]

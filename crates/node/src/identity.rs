@@ -8,7 +8,7 @@ use bootkeep_protocol::{
     registrar::{activation_message, ActivateRequest, Activated, Challenge, RegisterRequest},
     Bytes, NodeId,
 };
-use bootkeep_tpm::TpmError;
+use bootkeep_tpm::{AkKind, TpmError};
 use futures_util::{stream::FuturesUnordered, StreamExt};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -51,13 +51,22 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Brings EK, SRK and AK up in the TPM, making what is missing.
+    /// Brings EK, SRK and AK (of the default kind) up in the TPM, making what is missing.
     ///
     /// # Errors
     /// What the TPM refused.
     pub async fn load(tpm: &TpmThread) -> Result<Self, IdentityError> {
+        Self::load_with(tpm, AkKind::default()).await
+    }
+
+    /// As [`load`](Self::load), with an AK of this kind; all quotes from now on are made with it.
+    ///
+    /// # Errors
+    /// What the TPM refused.
+    pub async fn load_with(tpm: &TpmThread, kind: AkKind) -> Result<Self, IdentityError> {
         let (ek, ak) = tpm
-            .run(|tpm| {
+            .run(move |tpm| {
+                tpm.use_ak(kind);
                 let ek = tpm.ek_public()?;
                 let ak = tpm.ensure_ak()?;
                 Ok::<_, TpmError>((ek, ak))

@@ -97,6 +97,23 @@ async fn quotes_are_bound_to_link_asker_and_nonce() {
 }
 
 #[tokio::test]
+async fn an_rsa_node_opens_links_and_quotes_as_well() {
+    let node = Node::start_with(bootkeep_tpm::AkKind::Rsa2048).await;
+    let verifier = Verifier::start().await;
+    // The opening quote is checked with the RSA key in there.
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let asking = async {
+        let Outcome::Ok(Reply::Quote(evidence)) = link.ask(quote(1, &[0, 15])).await else {
+            panic!("no quote")
+        };
+        verifier::check_quote(&node.attester, &link.exporter, 1, &[0, 15], &evidence).unwrap();
+        link.close().await;
+    };
+    tokio::join!(session.serve(None, &mut queue), asking);
+}
+
+#[tokio::test]
 async fn bad_calls_are_refused_and_the_link_lives() {
     let node = Node::start().await;
     let verifier = Verifier::start().await;
