@@ -11,7 +11,7 @@ use bootkeep_protocol::{Phase, Problem};
 
 use crate::{
     error::VerifierError,
-    fleet::{Enrolled, Node},
+    fleet::{Enrolled, Node, Verdict},
     link::{other_ak, problem_of, Link},
     service::Verifier,
 };
@@ -56,10 +56,15 @@ pub(crate) async fn note_boot(
     link: &Link,
 ) -> Result<(), Problem> {
     let known = node.trust();
-    let appraised = known.baseline.as_ref().map(|b| b.clock().reset_count);
-    let same = known.boot_id.as_ref() == Some(&link.boot_id)
-        || appraised.is_some_and(|reset| reset == link.clock.reset_count);
-    if same && known.boot_id.is_some() {
+    let labelled = known.boot_id.as_ref() == Some(&link.boot_id);
+    let same = match &known.baseline {
+        // The TPM's count decides; the label is the node's own choice and serves only while there is no trust to lose.
+        Some(baseline) if known.verdict != Verdict::Waiting => {
+            known.boot_id.is_some() && baseline.clock().reset_count == link.clock.reset_count
+        }
+        _ => labelled,
+    };
+    if same {
         return Ok(());
     }
     let change =

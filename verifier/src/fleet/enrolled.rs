@@ -11,6 +11,7 @@ use bootkeep_protocol::{
 use bootkeep_tpkd::{Share, KEY_LEN, V};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Longest interval (seconds).
 const MAX_INTERVAL: u32 = 86_400;
@@ -79,11 +80,12 @@ fn exactly<const N: usize>(bytes: &Bytes, name: &str) -> Result<[u8; N], Problem
 
 impl NewEnrolment {
     /// Checks every field.
-    pub(crate) fn check(enrolment: Enrolment) -> Result<Self, Problem> {
+    pub(crate) fn check(mut enrolment: Enrolment) -> Result<Self, Problem> {
         let digest = serde_json::to_vec(&enrolment)
-            .map(|text| digest_hex(&text))
+            .map(|text| digest_hex(&Zeroizing::new(text)))
             .map_err(|_| malformed("it cannot be written as JSON"))?;
-        let share = exactly::<KEY_LEN>(&enrolment.share_v, "share_v")?;
+        let share = Zeroizing::new(exactly::<KEY_LEN>(&enrolment.share_v, "share_v")?);
+        enrolment.share_v.0.zeroize();
         exactly::<32>(&enrolment.ak_digest, "ak_digest")?;
         let latched_pcr15 = exactly::<32>(&enrolment.latched_pcr15, "latched_pcr15")?;
         if latched_pcr15 == [0; 32] {
@@ -127,7 +129,7 @@ impl NewEnrolment {
                 runtime_digest: digest_hex(runtime_document.as_bytes()),
             },
             secrets: Secrets {
-                share: Share::from_bytes(share),
+                share: Share::from_bytes(*share),
                 envelope: enrolment.envelope.0,
             },
             boot_document,

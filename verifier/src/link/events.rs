@@ -1,5 +1,7 @@
 //! What nodes say without being asked. Noted, never believed.
 
+use std::sync::atomic::Ordering;
+
 use bootkeep_protocol::{
     link::{Event, Step},
     Bytes, Phase,
@@ -11,8 +13,16 @@ use crate::{fleet::Node, service::Verifier};
 /// Length of a confirmation (bytes).
 const CONFIRMATION: usize = 32;
 
+/// Events of one link that leave a trace; a node has about twenty to tell.
+const MAX_EVENTS: u32 = 512;
+
 /// Takes one event.
 pub(super) async fn take(verifier: &Verifier, node: &Node, link: &Link, event: Event) {
+    let growth = matches!(event, Event::ImaGrew { .. });
+    if !growth && link.events.fetch_add(1, Ordering::Relaxed) >= MAX_EVENTS {
+        tracing::debug!(node = node.id().short(), "an event too many");
+        return;
+    }
     match event {
         Event::ImaGrew { count } => {
             link.grew.send_replace(count);

@@ -5,6 +5,8 @@ mod events;
 mod open;
 mod session;
 
+use std::sync::atomic::AtomicU32;
+
 use bootkeep_evidence::{AkPublic, ClockInfo};
 use bootkeep_protocol::{BootId, Phase, Problem, EXPORTER_LEN};
 use tokio::sync::watch;
@@ -33,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) calls: Calls,
     /// The node said that its IMA list grew to this many entries.
     pub(crate) grew: watch::Sender<u64>,
+    /// Events taken so far.
+    pub(crate) events: AtomicU32,
     /// Why the link is to end.
     pub(crate) ending: watch::Sender<Option<Problem>>,
 }

@@ -1,5 +1,7 @@
 //! The opening of a link: who is it, and may it speak now?
 
+use std::sync::atomic::AtomicU32;
+
 use bootkeep_evidence::AkPublic;
 use bootkeep_link::channel::{Receiver, Sender};
 use bootkeep_policy::{verify_link_quote, LinkQuestion, Refusal};
@@ -73,6 +75,7 @@ fn check(
         calls: Calls::new(sender.clone()),
         ak,
         grew: watch::Sender::new(0),
+        events: AtomicU32::new(0),
         ending: watch::Sender::new(None),
     })
 }

@@ -58,13 +58,18 @@ async fn take_in(verifier: &Verifier, node: &Node, link: &Arc<Link>) -> Result<(
         attest::note_boot(verifier, node, &enrolled, link).await?;
     }
     if let Some(old) = node.add_link(link.clone()) {
-        old.end(Problem::new(
-            ProblemKind::Conflict,
-            "replaced",
-            "a newer link of this agent took over",
-        ));
+        old.end(replaced());
     }
-    Ok(())
+    // Whoever revoked or enrolled since the first look did not see this link: look again.
+    admit(node, link).inspect_err(|_| node.remove_link(link))
+}
+
+fn replaced() -> Problem {
+    Problem::new(
+        ProblemKind::Conflict,
+        "replaced",
+        "a newer link of this agent took over",
+    )
 }
 
 /// Serves frames until the link ends; the problem, if any, is told to the node.

@@ -52,10 +52,9 @@ impl Sealer {
         sealed: &str,
     ) -> Result<Share<V>, VerifierError> {
         let plain = self.open(node, "share-v", sealed)?;
-        let bytes: [u8; KEY_LEN] = plain
-            .as_slice()
-            .try_into()
-            .map_err(|_| fault("share V has another length"))?;
-        Ok(Share::from_bytes(bytes))
+        let bytes = plain.as_slice().try_into().map(Zeroizing::new);
+        let bytes: Zeroizing<[u8; KEY_LEN]> =
+            bytes.map_err(|_| fault("share V has another length"))?;
+        Ok(Share::from_bytes(*bytes))
     }
 }
