@@ -133,7 +133,7 @@ pub struct StepRecord {
     /// When the verifier saw it, milliseconds since 1970 (UTC).
     pub at_ms: u64,
     /// Kebab-case: a [`crate::link::Step`], or `enrolled`, `link-open`, `link-closed`, `appraised`, `share-v-sent`,
-    /// `refused`, `no-evidence`, `trusted`, `untrusted`, `revoked`, `claim`, `forgotten`.
+    /// `confirmation`, `refused`, `no-evidence`, `trusted`, `untrusted`, `revoked`, `claim`, `forgotten`.
     pub step: String,
     /// CLOCK_BOOTTIME of the node in milliseconds, for the node's own steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]

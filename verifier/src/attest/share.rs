@@ -33,11 +33,11 @@ pub(super) async fn send(
     };
     match link.calls.ask(Call::Share(call)).await {
         Ok(Reply::Share { confirmation }) => {
-            node.step("share-v-sent", "wrapped to the key of the appraised quote");
-            verifier.counters.share_sent();
             if let Some(confirmation) = confirmation {
                 keep_confirmation(verifier, node, link, confirmation).await;
             }
+            verifier.counters.share_sent();
+            node.step("share-v-sent", "wrapped to the key of the appraised quote");
         }
         Ok(_) => node.step("refused", "the node's answer to share V is of another kind"),
         Err(error) => node.step("refused", &format!("share V was not taken: {error}")),

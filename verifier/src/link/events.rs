@@ -53,12 +53,14 @@ pub(crate) async fn keep_confirmation(
     if link.phase != Phase::Initramfs || confirmation.as_slice().len() != CONFIRMATION {
         return;
     }
-    if node.confirmation().as_ref() != Some(&confirmation) {
-        change(verifier, node, |trust| {
-            trust.confirmation = Some(confirmation)
-        })
-        .await;
+    if node.confirmation().as_ref() == Some(&confirmation) {
+        return;
     }
+    change(verifier, node, |trust| {
+        trust.confirmation = Some(confirmation)
+    })
+    .await;
+    node.step("confirmation", "the node says that it knows K");
 }
 
 async fn change(verifier: &Verifier, node: &Node, change: impl FnOnce(&mut crate::fleet::Trust)) {
