@@ -1,1 +1,54 @@
-//! The agent of the booted node: quotes, IMA growth, claims
+//! The agent of the booted node.
+//!
+//! Two programs in one binary, so that the one with the network is confined and the one with the secrets has no network:
+//!
+//! | command | unit | what |
+//! |---|---|---|
+//! | `bootkeep-agent place` | `bootkeep-place.service`, once, before `sysinit.target` | takes the hand-over of the initramfs and puts its files in place ([`place`]) |
+//! | `bootkeep-agent` | `bootkeep-agent.service` | keeps a link to a verifier, answers its quotes, tells when the IMA list grows, sends claims ([`daemon`]) |
+//!
+//! The daemon holds no secret. It needs no hand-over: started again, it attests as before, with the same AK.
+
+#![forbid(unsafe_code)]
+
+mod claims;
+pub mod daemon;
+mod error;
+mod ima;
+mod link;
+pub mod place;
+mod said;
+mod supervisor;
+
+use bootkeep_handover::Handover;
+use bootkeep_node::{host::KernelFiles, AgentConfig};
+use bootkeep_tpm::Tcti;
+
+pub use error::AgentError;
+pub use supervisor::Supervisor;
+
+/// What the daemon works with. A real node's comes from [`Settings::of_node`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `agent.yaml`.
+    pub config: AgentConfig,
+    /// How to reach the TPM.
+    pub tpm: Tcti,
+    /// The kernel's logs.
+    pub files: KernelFiles,
+    /// Where claims wait.
+    pub handover: Handover,
+}
+
+impl Settings {
+    /// Those of the machine this runs on.
+    #[must_use]
+    pub fn of_node(config: AgentConfig) -> Self {
+        Self {
+            tpm: Tcti::Device(config.tpm.clone()),
+            config,
+            files: KernelFiles::default(),
+            handover: Handover::default(),
+        }
+    }
+}

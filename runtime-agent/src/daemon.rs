@@ -1,0 +1,100 @@
+//! The daemon: one link, its answers, and what it tells without being asked.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bootkeep_link::ClientTls;
+use bootkeep_node::{
+    host::boot_ms, session::event_queue, tpm::TpmThread, AgentConfig, Attester, Identity,
+};
+use bootkeep_protocol::{
+    link::{Event, Step},
+    Phase,
+};
+use bootkeep_tpkd::NodeKey;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{claims, ima, link::Links, AgentError, Settings, Supervisor};
+
+/// How long the TPM's driver may take to come up.
+const TPM_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the last events may take to go out.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Attests until `stop`, then sends what is left and closes the link.
+///
+/// # Errors
+/// [`AgentError`]: why it cannot attest. A verifier that is away or refuses is no error: it is dialled again and again.
+pub async fn run(
+    settings: &Settings,
+    supervisor: &Supervisor,
+    stop: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    let tls = client_tls(&settings.config)?;
+    let attester = attester(settings).await?;
+    tracing::info!(node = %attester.identity.node_id, boot = %attester.boot_id, "attesting");
+    let (events, queue) = event_queue();
+    let (linked, is_linked) = watch::channel(false);
+    let links = Links {
+        attester,
+        tls,
+        urls: settings.config.verifier.clone(),
+        linked,
+    };
+    let mut link = std::pin::pin!(links.keep(queue));
+    let mut observers = observe(settings, supervisor, events, is_linked);
+    supervisor.ready();
+    tokio::select! {
+        ended = &mut link => return Ok(ended?),
+        () = stop => {}
+    }
+    supervisor.stopping();
+    // Every sender of events goes with them; the link then sends what is left and ends.
+    observers.shutdown().await;
+    let _ = timeout(FAREWELL, link).await;
+    Ok(())
+}
+
+fn client_tls(config: &AgentConfig) -> Result<ClientTls, AgentError> {
+    let pem = std::fs::read(&config.server_ca).map_err(|source| AgentError::ServerCa {
+        path: config.server_ca.clone(),
+        source,
+    })?;
+    Ok(ClientTls::new(&pem)?)
+}
+
+async fn attester(settings: &Settings) -> Result<Attester, AgentError> {
+    let tpm = TpmThread::open_at(settings.tpm.clone(), TPM_PATIENCE).await?;
+    let identity = Identity::load(&tpm).await?;
+    Ok(Attester {
+        tpm,
+        identity: Arc::new(identity),
+        phase: Phase::Runtime,
+        boot_id: settings.files.boot_id().map_err(AgentError::BootId)?,
+        // The private half is dropped here: what anybody wraps to this key nobody can open.
+        nk_public: NodeKey::generate()?.public(),
+        files: settings.files.clone(),
+    })
+}
+
+fn observe(
+    settings: &Settings,
+    supervisor: &Supervisor,
+    events: mpsc::Sender<Event>,
+    linked: watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut observers = JoinSet::new();
+    let took_over = Event::Progress {
+        step: Step::RuntimeTookOver,
+        at_ms: boot_ms(),
+    };
+    // The queue is new and empty: there is room.
+    let _ = events.try_send(took_over);
+    observers.spawn(ima::watch(settings.files.clone(), events.clone()));
+    observers.spawn(claims::forward(settings.handover.clone(), events, linked));
+    observers.spawn(supervisor.clone().keep_alive());
+    observers
+}
