@@ -34,11 +34,36 @@ fn message(name: &str, message: &impl Serialize) {
 
 fn main() {
     let swtpm = Swtpm::certified().unwrap();
+    certificates(&swtpm);
     let port = swtpm.port();
     let mut tpm = Tpm::open(&Tcti::Swtpm { port }).unwrap();
     keys_and_quotes(&mut tpm);
     containers();
     messages(&mut tpm);
+}
+
+/// The EK certificate target's manufacturer, its one EK, and the certificate as NV holds it: with padding.
+fn certificates(swtpm: &Swtpm) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/ek");
+    fs::create_dir_all(folder.join("roots")).unwrap();
+    for root in fs::read_dir(swtpm.roots()).unwrap() {
+        let root = root.unwrap();
+        fs::copy(root.path(), folder.join("roots").join(root.file_name())).unwrap();
+    }
+    let port = swtpm.port();
+    let ek = Tpm::open(&Tcti::Swtpm { port })
+        .unwrap()
+        .ek_public()
+        .unwrap();
+    let der = ek.certificate.unwrap();
+    fs::write(folder.join("ek.public"), &ek.public).unwrap();
+    fs::write(folder.join("ek.der"), &der).unwrap();
+    write("ek_certificate", "rsa.der", &der);
+    write(
+        "ek_certificate",
+        "rsa-padded.der",
+        &[&der[..], &[0xff; 64]].concat(),
+    );
 }
 
 fn keys_and_quotes(tpm: &mut Tpm) {

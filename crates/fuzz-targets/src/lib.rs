@@ -8,12 +8,14 @@
 // A target reports by panicking: that is what a fuzzer sees.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod certificate;
 mod frames;
 mod keys;
 mod logs;
 mod quote;
 mod sealed;
 
+pub use certificate::ek_certificate;
 pub use frames::frames;
 pub use keys::key_public;
 pub use logs::{event_log, ima_ascii, ima_binary};
@@ -24,7 +26,7 @@ pub use sealed::container;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("quote", quote),
     ("key_public", key_public),
     ("event_log", event_log),
@@ -32,4 +34,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("ima_ascii", ima_ascii),
     ("container", container),
     ("frames", frames),
+    ("ek_certificate", ek_certificate),
 ];
