@@ -136,7 +136,11 @@ pub fn seal_envelope(
     let plain = serde_json::to_vec(envelope)
         .map(Zeroizing::new)
         .map_err(|error| EnvelopeError::Contents(error.to_string()))?;
-    Ok(container::seal(&key.derive("payload"), &header(node_id), &plain)?)
+    Ok(container::seal(
+        &key.derive("payload"),
+        &header(node_id),
+        &plain,
+    )?)
 }
 
 /// Opens an envelope that must be for this node.
