@@ -43,6 +43,8 @@ pub struct World {
     pub node_tls: ClientTls,
     pub authority: Authority,
     ca: String,
+    /// URL of the verifier's database.
+    pub database_url: String,
     pub registrar_url: String,
     pub url: String,
     server: JoinHandle<()>,
@@ -74,6 +76,7 @@ impl World {
         let mut world = Self {
             tenant: HttpClient::new(tls.unwrap(), Role::Verifier),
             node_tls: ClientTls::new(ca.as_bytes()).unwrap(),
+            database_url: format!("sqlite://{}", folder.path().join("verifier.db").display()),
             folder,
             records,
             authority,
@@ -134,10 +137,13 @@ impl World {
             HttpClient::new(tls.unwrap(), Role::Registrar),
             &self.registrar_url,
         );
-        let database = format!("sqlite://{}", self.database().display());
-        let verifier = Verifier::open(&database, StateKey::from_bytes(STATE_KEY), registrar)
-            .await
-            .unwrap();
+        let verifier = Verifier::open(
+            &self.database_url,
+            StateKey::from_bytes(STATE_KEY),
+            registrar,
+        )
+        .await
+        .unwrap();
         (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
     }
 
