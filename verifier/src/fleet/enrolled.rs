@@ -86,28 +86,7 @@ impl NewEnrolment {
             .map_err(|_| malformed("it cannot be written as JSON"))?;
         let share = Zeroizing::new(exactly::<KEY_LEN>(&enrolment.share_v, "share_v")?);
         enrolment.share_v.0.zeroize();
-        exactly::<32>(&enrolment.ak_digest, "ak_digest")?;
-        let latched_pcr15 = exactly::<32>(&enrolment.latched_pcr15, "latched_pcr15")?;
-        if latched_pcr15 == [0; 32] {
-            return Err(malformed(
-                "latched_pcr15 is zero: that is the value before the latch",
-            ));
-        }
-        if enrolment.envelope.0.is_empty() || enrolment.envelope.0.len() > MAX_ENVELOPE {
-            return Err(malformed(format!(
-                "envelope must have 1 to {MAX_ENVELOPE} bytes"
-            )));
-        }
-        if !(1..=MAX_INTERVAL).contains(&enrolment.interval_seconds) {
-            return Err(malformed(format!(
-                "interval_seconds must be 1 to {MAX_INTERVAL}"
-            )));
-        }
-        if enrolment.label.chars().count() > MAX_TEXT {
-            return Err(malformed(format!(
-                "label has more than {MAX_TEXT} characters"
-            )));
-        }
+        let latched_pcr15 = check_fields(&enrolment)?;
         let boot_document = enrolment.boot_policy.to_string();
         let runtime_document = enrolment.runtime_policy.to_string();
         let (boot_policy, runtime_policy) =
@@ -136,6 +115,33 @@ impl NewEnrolment {
             runtime_document,
         })
     }
+}
+
+/// The fields beside share and policies; gives the latched value.
+fn check_fields(enrolment: &Enrolment) -> Result<[u8; 32], Problem> {
+    exactly::<32>(&enrolment.ak_digest, "ak_digest")?;
+    let latched_pcr15 = exactly::<32>(&enrolment.latched_pcr15, "latched_pcr15")?;
+    if latched_pcr15 == [0; 32] {
+        return Err(malformed(
+            "latched_pcr15 is zero: that is the value before the latch",
+        ));
+    }
+    if enrolment.envelope.0.is_empty() || enrolment.envelope.0.len() > MAX_ENVELOPE {
+        return Err(malformed(format!(
+            "envelope must have 1 to {MAX_ENVELOPE} bytes"
+        )));
+    }
+    if !(1..=MAX_INTERVAL).contains(&enrolment.interval_seconds) {
+        return Err(malformed(format!(
+            "interval_seconds must be 1 to {MAX_INTERVAL}"
+        )));
+    }
+    if enrolment.label.chars().count() > MAX_TEXT {
+        return Err(malformed(format!(
+            "label has more than {MAX_TEXT} characters"
+        )));
+    }
+    Ok(latched_pcr15)
 }
 
 /// Policies that accept nothing are refused here already: a typing error must not look like an attack.

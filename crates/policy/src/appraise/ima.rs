@@ -13,8 +13,8 @@ use crate::{
 };
 
 const IMA_PCR: u8 = 10;
-/// Most entries kept that no quote covers yet.
-const MAX_PENDING: usize = 1_000_000;
+/// What entries that no quote covers yet may take in the list (bytes).
+const MAX_PENDING: usize = 32 * 1024 * 1024;
 
 /// How far the list of one boot was read and appraised. Starts as the default at each boot.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,7 @@ pub struct ImaState {
     replay: Replay,
     offset: u64,
     pending: Vec<Entry>,
+    pending_bytes: usize,
 }
 
 /// A step that was computed and not yet taken.
@@ -62,95 +63,126 @@ impl ImaState {
         policy: &RuntimePolicy,
         reasons: &mut Reasons,
     ) -> Option<Advance> {
+        self.step(pcrs, evidence, policy, reasons)
+            .inspect_err(|refusal| super::add_all(refusal, reasons))
+            .ok()
+    }
+
+    fn step(
+        &self,
+        pcrs: &PcrValues,
+        evidence: &Evidence,
+        policy: &RuntimePolicy,
+        reasons: &mut Reasons,
+    ) -> Result<Advance, Refusal> {
         if policy.is_empty() {
-            reasons.add(
-                "runtime-policy-empty",
-                "the runtime policy lists no file: it accepts nothing",
-            );
-            return None;
+            let detail = "the runtime policy lists no file: it accepts nothing";
+            return Err(Refusal::of("runtime-policy-empty", detail));
         }
-        let read = match self.read(evidence) {
-            Ok(read) => read,
-            Err(refusal) => {
-                super::add_all(&refusal, reasons);
-                return None;
-            }
-        };
-        let (mut entries, offset, more) = read;
-        let Some(quoted) = pcrs.get(IMA_PCR) else {
-            reasons.add("quote-selection", "PCR 10 was not quoted");
-            return None;
-        };
-        let first = self.replay.entries();
-        if first == 0 {
-            check_first(pcrs, entries.first(), reasons);
-            if *quoted == [0; 32] {
-                reasons.add("ima-replay", "PCR 10 is zero: this kernel measures nothing");
-            }
+        let part = self.read(evidence)?;
+        let quoted = quoted(pcrs)?;
+        if self.entries() == 0 {
+            check_first(pcrs, part.entries.first(), reasons);
         }
         let mut replay = self.replay;
-        let covered = match replay.advance(&entries, quoted) {
-            Ok(covered) => covered,
-            Err(_) if more && entries.len() < MAX_PENDING => {
-                return Some(Advance {
-                    state: Self {
-                        replay: self.replay,
-                        offset,
-                        pending: entries,
-                    },
-                    whole: false,
-                });
-            }
-            Err(error) => {
-                reasons.add("ima-replay", error.to_string());
-                return None;
-            }
-        };
-        let pending = entries.split_off(covered);
-        for (number, entry) in (first..).zip(&entries) {
+        match replay.advance(&part.entries, quoted) {
+            Ok(covered) => Ok(self.cover(part, covered, replay, policy, reasons)),
+            Err(_) if part.more => Ok(Advance {
+                state: part.waiting(self.replay),
+                whole: false,
+            }),
+            Err(error) => Err(Refusal::of("ima-replay", error.to_string())),
+        }
+    }
+
+    /// The quote covers the first entries of `part`: they are held against policy, the rest waits.
+    fn cover(
+        &self,
+        mut part: Part,
+        covered: usize,
+        replay: Replay,
+        policy: &RuntimePolicy,
+        reasons: &mut Reasons,
+    ) -> Advance {
+        let newer = part.entries.split_off(covered);
+        for (number, entry) in (self.entries()..).zip(&part.entries) {
+            // The first one, boot_aggregate, was checked.
             if number > 0 {
                 policy.check(number, entry, reasons);
             }
         }
-        let state = Self {
-            replay,
-            offset,
-            pending,
-        };
-        Some(Advance { state, whole: true })
+        if newer.is_empty() {
+            part.bytes = 0;
+        }
+        part.entries = newer;
+        Advance {
+            state: part.waiting(replay),
+            whole: true,
+        }
     }
 
-    /// Entries known but not covered, then the new ones; the new offset; whether the node has more to give.
-    fn read(&self, evidence: &Evidence) -> Result<(Vec<Entry>, u64, bool), Refusal> {
+    /// Entries known but not covered, then the new ones.
+    fn read(&self, evidence: &Evidence) -> Result<Part, Refusal> {
+        let malformed = |detail: &str| Refusal::of("ima-malformed", detail);
         let slice = evidence
             .ima
             .as_ref()
             .ok_or_else(|| Refusal::of("ima-missing", "the node sent no IMA list"))?;
         let bytes = slice.data.as_slice();
         if slice.offset != self.offset || bytes.len() > MAX_IMA_SLICE {
-            return Err(Refusal::of(
-                "ima-malformed",
-                "the IMA list is not the part that was asked for",
-            ));
+            return Err(malformed("the IMA list is not the part that was asked for"));
         }
-        let (new, consumed) =
-            parse_binary(bytes).map_err(|error| Refusal::of("ima-malformed", error.to_string()))?;
+        let (new, consumed) = parse_binary(bytes).map_err(|error| malformed(&error.to_string()))?;
         let full = bytes.len() == MAX_IMA_SLICE;
-        let cut = consumed < bytes.len();
-        if consumed == 0 && full || cut && !full {
-            return Err(Refusal::of(
-                "ima-malformed",
-                "the IMA list ends inside an entry",
-            ));
+        if consumed < bytes.len() && !full || consumed == 0 && full {
+            return Err(malformed("the IMA list ends inside an entry"));
         }
-        let mut entries = self.pending.clone();
-        entries.extend(new);
-        Ok((entries, self.offset + consumed as u64, full))
+        let waiting = self.pending_bytes + consumed;
+        if waiting > MAX_PENDING {
+            let detail = "the IMA list goes on beyond what a quote covers, without end";
+            return Err(Refusal::of("ima-too-long", detail));
+        }
+        Ok(Part {
+            entries: self.pending.iter().cloned().chain(new).collect(),
+            offset: self.offset + consumed as u64,
+            bytes: waiting,
+            more: full,
+        })
     }
+}
+
+/// What is at hand of the list: entries that no quote has covered yet.
+struct Part {
+    entries: Vec<Entry>,
+    /// Where the list goes on.
+    offset: u64,
+    /// What the entries take in the list, at most.
+    bytes: usize,
+    /// Whether the node has more to give now.
+    more: bool,
+}
+
+impl Part {
+    fn waiting(self, replay: Replay) -> ImaState {
+        ImaState {
+            replay,
+            offset: self.offset,
+            pending: self.entries,
+            pending_bytes: self.bytes,
+        }
+    }
+}
+
+fn quoted(pcrs: &PcrValues) -> Result<&[u8; 32], Refusal> {
+    pcrs.get(IMA_PCR)
+        .ok_or_else(|| Refusal::of("quote-selection", "PCR 10 was not quoted"))
 }
 
 /// The first entry is `boot_aggregate`: SHA-256 over PCRs 0 to 9.
 fn check_first(pcrs: &PcrValues, first: Option<&Entry>, reasons: &mut Reasons) {
+    if pcrs.get(IMA_PCR) == Some(&[0; 32]) {
+        reasons.add("ima-replay", "PCR 10 is zero: this kernel measures nothing");
+    }
     let expected = boot_aggregate(pcrs);
     let good = first.is_some_and(|entry| {
         entry.path == "boot_aggregate"
@@ -170,13 +202,10 @@ fn check_first(pcrs: &PcrValues, first: Option<&Entry>, reasons: &mut Reasons) {
 
 /// The entries the quote covers, for a policy to be made from.
 pub(super) fn whole_list(pcrs: &PcrValues, evidence: &Evidence) -> Result<Entries, Refusal> {
-    let (mut entries, _, _) = ImaState::default().read(evidence)?;
+    let mut entries = ImaState::default().read(evidence)?.entries;
     let mut reasons = Reasons::default();
     check_first(pcrs, entries.first(), &mut reasons);
-    let quoted = pcrs
-        .get(IMA_PCR)
-        .ok_or_else(|| Refusal::of("quote-selection", "PCR 10 was not quoted"))?;
-    match Replay::default().advance(&entries, quoted) {
+    match Replay::default().advance(&entries, quoted(pcrs)?) {
         Ok(covered) => entries.truncate(covered),
         Err(error) => reasons.add("ima-replay", error.to_string()),
     }
