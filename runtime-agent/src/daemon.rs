@@ -68,7 +68,7 @@ fn client_tls(config: &AgentConfig) -> Result<ClientTls, AgentError> {
 
 async fn attester(settings: &Settings) -> Result<Attester, AgentError> {
     let tpm = TpmThread::open_at(settings.tpm.clone(), TPM_PATIENCE).await?;
-    let identity = Identity::load(&tpm).await?;
+    let identity = Identity::load_with(&tpm, settings.config.ak.into()).await?;
     Ok(Attester {
         tpm,
         identity: Arc::new(identity),

@@ -1,0 +1,204 @@
+//! The daemon on a software TPM, and a verifier that asks what the test wants.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../crates/service/tests/common/mod.rs"]
+mod common;
+mod verifier;
+
+use std::{path::PathBuf, time::Duration};
+
+use bootkeep_handover::Handover;
+use bootkeep_node::{host::KernelFiles, tpm::TpmThread, AgentConfig, Identity};
+use bootkeep_protocol::{
+    link::{Call, Event, Outcome, QuoteCall, Reply, ShareCall, SharePart, Step},
+    Nonce, Phase, Problem, ProblemKind, Role,
+};
+use bootkeep_runtime_agent::{daemon, AgentError, Settings, Supervisor};
+use bootkeep_swtpm::Swtpm;
+use bootkeep_tpm::Tcti;
+use tokio::{sync::oneshot, task::JoinHandle};
+use verifier::{Link, Verifier};
+
+struct Machine {
+    settings: Settings,
+    identity: Identity,
+    folder: tempfile::TempDir,
+    _swtpm: Swtpm,
+}
+
+impl Machine {
+    async fn with(verifier: &Verifier) -> Self {
+        let swtpm = Swtpm::bare().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| -> PathBuf {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let ca = write("ca.pem", &verifier.server.pki.ca_pem);
+        let text = format!(
+            "registrar: [https://localhost:1]\nverifier: [{}]\nserver_ca: {}\n",
+            verifier.server.url,
+            ca.display()
+        );
+        let config = AgentConfig::load(&write("agent.yaml", &text)).unwrap();
+        let files = KernelFiles {
+            event_log: write("event_log", "an event log"),
+            ima: write("ima", "a list"),
+            ima_count: write("count", "3\n"),
+            ..KernelFiles::default()
+        };
+        let handover = Handover::at(&folder.path().join("handover"));
+        handover.prepare().unwrap();
+        let tpm = Tcti::Swtpm { port: swtpm.port() };
+        // The initramfs was here before: EK and AK are known. Its hold on the TPM ends with it.
+        let before = TpmThread::open_at(tpm.clone(), Duration::from_secs(10));
+        let identity = Identity::load(&before.await.unwrap()).await.unwrap();
+        Self {
+            settings: Settings {
+                config,
+                tpm,
+                files,
+                handover,
+            },
+            identity,
+            folder,
+            _swtpm: swtpm,
+        }
+    }
+
+    /// Starts the daemon; it stops when the sender is used or dropped.
+    fn daemon(&self) -> (oneshot::Sender<()>, JoinHandle<Result<(), AgentError>>) {
+        let settings = self.settings.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let stopped = async move { drop(stopped.await) };
+            daemon::run(&settings, &Supervisor::default(), stopped).await
+        });
+        (stop, running)
+    }
+
+    fn measure(&self, count: u64) {
+        std::fs::write(self.folder.path().join("count"), format!("{count}\n")).unwrap();
+    }
+
+    fn claims(&self) -> usize {
+        let folder = self.settings.handover.directory().join("claims");
+        std::fs::read_dir(folder).map_or(0, Iterator::count)
+    }
+}
+
+async fn took_over(link: &mut Link) {
+    loop {
+        if let Event::Progress {
+            step: Step::RuntimeTookOver,
+            ..
+        } = link.event().await
+        {
+            return;
+        }
+    }
+}
+
+fn quote() -> Call {
+    Call::Quote(QuoteCall {
+        nonce: Nonce::from([1; 32]),
+        asker: Role::Verifier,
+        pcrs: (0..=15).collect(),
+        event_log: false,
+        ima_offset: Some(2),
+    })
+}
+
+fn share() -> Call {
+    Call::Share(ShareCall {
+        part: SharePart::V,
+        nonce: Nonce::from([1; 32]),
+        encapsulated: vec![1; 32].into(),
+        ciphertext: vec![2; 48].into(),
+        envelope: None,
+    })
+}
+
+#[tokio::test]
+async fn it_attests_with_the_ak_of_the_initramfs_and_takes_no_share() {
+    let mut verifier = Verifier::start().await;
+    let machine = Machine::with(&verifier).await;
+    let (stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    let open = link.accept(&machine.identity.ak_public).await;
+    assert_eq!(open.phase, Phase::Runtime);
+    assert_eq!(open.node_id, machine.identity.node_id);
+    took_over(&mut link).await;
+    let Outcome::Ok(Reply::Quote(evidence)) = link.ask(quote()).await else {
+        panic!("no quote")
+    };
+    assert_eq!(evidence.phase, Phase::Runtime);
+    assert_eq!(evidence.ima.unwrap().data.as_slice(), b"list");
+    assert!(matches!(link.ask(share()).await, Outcome::Refused(_)));
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn growth_and_claims_are_told_and_stopping_loses_nothing() {
+    let mut verifier = Verifier::start().await;
+    let machine = Machine::with(&verifier).await;
+    let handover = machine.settings.handover.clone();
+    handover.claim("early", "before any link").unwrap();
+    let (stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    link.hello(&machine.identity.ak_public).await;
+    // No link is open yet: the claim is still safe in its folder.
+    assert_eq!(machine.claims(), 1);
+    link.refuse(Problem::new(ProblemKind::Busy, "busy", "later"))
+        .await;
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    let mut told = Vec::new();
+    while !told.contains(&"early".to_owned()) {
+        if let Event::Claim(claim) = link.event().await {
+            told.push(claim.code);
+        }
+    }
+    assert_eq!(machine.claims(), 0);
+    machine.measure(900);
+    while link.event().await != (Event::ImaGrew { count: 900 }) {}
+    stop.send(()).unwrap();
+    while link.next().await.is_some() {}
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn it_comes_back_after_a_lost_link_and_after_its_own_restart() {
+    let mut verifier = Verifier::start().await;
+    let machine = Machine::with(&verifier).await;
+    let (stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    let first = link.accept(&machine.identity.ak_public).await;
+    link.close().await;
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    stop.send(()).unwrap();
+    while link.next().await.is_some() {}
+    running.await.unwrap().unwrap();
+    let (_stop, running) = machine.daemon();
+    let again = verifier
+        .link()
+        .await
+        .accept(&machine.identity.ak_public)
+        .await;
+    assert_eq!(again.node_id, first.node_id);
+    assert_ne!(again.nk_public, first.nk_public);
+    running.abort();
+}
+
+#[tokio::test]
+async fn without_a_ca_or_a_tpm_it_says_so() {
+    let verifier = Verifier::start().await;
+    let mut machine = Machine::with(&verifier).await;
+    machine.settings.config.server_ca = "/does/not/exist".into();
+    let (_stop, running) = machine.daemon();
+    let error = running.await.unwrap().unwrap_err();
+    assert!(matches!(error, AgentError::ServerCa { .. }), "{error}");
+}
