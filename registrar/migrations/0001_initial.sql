@@ -1,7 +1,9 @@
 -- The node as it is now. Keys and certificates are hex; ek_certificate is empty when there is none; assurance is JSON.
+-- ek_key is the SHA-256 of the bare key: an id covers the whole public area, and one key must never have two ids.
 CREATE TABLE nodes (
     node_id        TEXT   NOT NULL PRIMARY KEY,
     ek_public      TEXT   NOT NULL,
+    ek_key         TEXT   NOT NULL UNIQUE,
     ek_certificate TEXT   NOT NULL,
     assurance      TEXT   NOT NULL,
     generation     BIGINT NOT NULL

@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use bootkeep_evidence::{AkPublic, EkPublic};
+use bootkeep_evidence::{key::KeyMaterial, AkPublic, EkPublic};
 use bootkeep_pki::ek::EkRoots;
 use bootkeep_protocol::{
     limits::{MAX_CERTIFICATE, MAX_PUBLIC},
     registrar::{EkAssurance, RegisterRequest},
     Bytes, NodeId,
 };
+use sha2::{Digest, Sha256};
 
 use crate::Refusal;
 
@@ -64,12 +65,25 @@ impl Keys {
         };
         Ok(Candidate {
             node_id: self.node_id,
+            ek_key: digest_of(self.ek.material()),
             ek_public: self.ek_public,
             ek_certificate,
             ak_public: self.ak_public,
             assurance,
         })
     }
+}
+
+fn digest_of(key: &KeyMaterial) -> String {
+    let digest = Sha256::new();
+    let digest = match key {
+        KeyMaterial::P256 { x, y } => digest.chain_update(b"p256").chain_update(x).chain_update(y),
+        KeyMaterial::Rsa { modulus, exponent } => digest
+            .chain_update(b"rsa")
+            .chain_update(exponent.to_be_bytes())
+            .chain_update(modulus),
+    };
+    hex::encode(digest.finalize())
 }
 
 fn bounded(bytes: &Bytes, limit: usize, name: &'static str) -> Result<(), Refusal> {
@@ -82,6 +96,8 @@ fn bounded(bytes: &Bytes, limit: usize, name: &'static str) -> Result<(), Refusa
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) node_id: NodeId,
+    /// SHA-256 of the bare key, hex: the same for every public area that holds it.
+    pub(crate) ek_key: String,
     pub(crate) ek_public: Vec<u8>,
     pub(crate) ek_certificate: Option<Vec<u8>>,
     pub(crate) ak_public: Vec<u8>,

@@ -127,6 +127,7 @@ mod tests {
     fn candidate(ek: &[u8]) -> Candidate {
         Candidate {
             node_id: NodeId::of_ek_public(ek),
+            ek_key: hex::encode(ek),
             ek_public: ek.to_vec(),
             ek_certificate: None,
             ak_public: vec![1],

@@ -51,6 +51,9 @@ pub enum Refusal {
     /// The approval went away between challenge and answer.
     #[error("the approval of this EK was withdrawn")]
     Withdrawn,
+    /// The key of this EK is known under another id, with another public area round it.
+    #[error("this EK is registered as another node; one EK is one node")]
+    OtherId,
     /// No EK key can be encrypted to.
     #[error("the EK is not a usable key")]
     EkUnusable,
@@ -75,6 +78,7 @@ impl Refusal {
             Self::NoCertificate(_) => (ProblemKind::Untrusted, "ek-no-certificate"),
             Self::Certificate(_) => (ProblemKind::Untrusted, "ek-untrusted"),
             Self::Withdrawn => (ProblemKind::Untrusted, "approval-withdrawn"),
+            Self::OtherId => (ProblemKind::Conflict, "ek-other-id"),
             Self::Busy => (ProblemKind::Busy, "challenges-full"),
             Self::NoChallenge => (ProblemKind::Conflict, "no-challenge"),
             Self::Proof => (ProblemKind::Untrusted, "proof"),

@@ -86,6 +86,7 @@ impl Registrar {
         let proven = self.challenges.answer(node, answer, Instant::now())?;
         match self.database.activate(&proven).await? {
             Stored::Withdrawn => Err(Refusal::Withdrawn.into()),
+            Stored::OtherId => Err(Refusal::OtherId.into()),
             Stored::Generation(generation) => {
                 self.counters.activated();
                 let assurance = &proven.candidate().assurance;

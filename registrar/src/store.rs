@@ -26,6 +26,8 @@ pub(crate) enum Stored {
     Generation(u64),
     /// The approval the EK was believed by is gone.
     Withdrawn,
+    /// The EK's key is that of another node.
+    OtherId,
 }
 
 fn signed(value: u64) -> i64 {
@@ -70,8 +72,13 @@ impl Database {
     /// Makes an activation durable and gives the AK's generation: the old one when nothing changed.
     pub(crate) async fn activate(&self, proven: &Proven) -> Result<Stored, RegistrarError> {
         let candidate = proven.candidate();
+        if let Some(generation) = self.unchanged(candidate).await {
+            return Ok(Stored::Generation(generation));
+        }
         let mut transaction = self.0.pool().begin().await?;
-        put_node(&mut transaction, candidate).await?;
+        if !put_node(&mut transaction, candidate).await? {
+            return Ok(Stored::OtherId);
+        }
         if !still_believed(&mut transaction, candidate).await? {
             return Ok(Stored::Withdrawn);
         }
@@ -83,6 +90,17 @@ impl Database {
             .await?;
         transaction.commit().await?;
         Ok(Stored::Generation(generation))
+    }
+
+    /// The generation of a node that is known just so. Nodes register at each boot, so this is the usual case, and it
+    /// costs no write. A row that cannot be read is written anew.
+    async fn unchanged(&self, new: &Candidate) -> Option<u64> {
+        let known = self.record(&new.node_id).await.ok()??;
+        let same = known.ek_public.as_slice() == new.ek_public
+            && known.ak_public.as_slice() == new.ak_public
+            && known.ek_certificate.as_ref().map(Bytes::as_slice) == new.ek_certificate.as_deref()
+            && known.assurance == new.assurance;
+        same.then_some(known.generation)
     }
 
     /// Forgets a node; whether there was one. Its AKs stay, so that a generation is never given twice.
@@ -145,24 +163,30 @@ impl Database {
 }
 
 /// The first statement of an activation: two for the same node wait for each other here. The EK is the same by the id.
+/// False when the key of this EK is known under another id.
 async fn put_node(
     transaction: &mut Transaction<'_, Any>,
     new: &Candidate,
-) -> Result<(), RegistrarError> {
+) -> Result<bool, RegistrarError> {
     let assurance = serde_json::to_string(&new.assurance)
         .map_err(|_| bad(new.node_id.as_str(), "assurance"))?;
-    sqlx::query(
-        "INSERT INTO nodes (node_id, ek_public, ek_certificate, assurance, generation) VALUES ($1, $2, $3, $4, 0) \
-         ON CONFLICT (node_id) DO UPDATE SET ek_public = excluded.ek_public, \
-         ek_certificate = excluded.ek_certificate, assurance = excluded.assurance",
+    let done = sqlx::query(
+        "INSERT INTO nodes (node_id, ek_public, ek_key, ek_certificate, assurance, generation) \
+         VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (node_id) DO UPDATE SET ek_public = excluded.ek_public, \
+         ek_key = excluded.ek_key, ek_certificate = excluded.ek_certificate, assurance = excluded.assurance",
     )
     .bind(new.node_id.as_str())
     .bind(hex::encode(&new.ek_public))
+    .bind(new.ek_key.as_str())
     .bind(new.ek_certificate.as_deref().map(hex::encode).unwrap_or_default())
     .bind(assurance)
     .execute(&mut **transaction)
-    .await?;
-    Ok(())
+    .await;
+    match done {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An approval may have been withdrawn since the challenge was made.

@@ -14,8 +14,9 @@ use bootkeep_evidence::{key::KeyMaterial, EkPublic};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{anchor_from_trusted_cert, EndEntityCert, KeyUsage, ALL_VERIFICATION_ALGS};
 use x509_parser::{
-    prelude::{parse_x509_certificate, Pem, X509Certificate},
-    public_key::PublicKey,
+    asn1_rs::{oid, Oid},
+    prelude::{parse_x509_certificate, FromDer, Pem, X509Certificate},
+    public_key::{PublicKey, RSAPublicKey},
 };
 
 /// Largest file of the folder that is read (bytes).
@@ -24,6 +25,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 const MAX_CERTIFICATES: usize = 4096;
 /// tcg-kp-EKCertificate, 2.23.133.8.1, DER contents.
 const EK_PURPOSE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+
+const OID_RSAES_OAEP: Oid<'static> = oid!(1.2.840 .113549 .1 .1 .7);
 
 /// Why an EK certificate is not believed, or the folder of roots cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,17 @@ pub struct EkRoots {
 struct Anchor {
     anchor: TrustAnchor<'static>,
     name: String,
+    not_before: i64,
+    not_after: i64,
+    /// How many intermediates may stand below it.
+    path_length: Option<u32>,
+}
+
+impl Anchor {
+    /// Seconds since 1970 (UTC).
+    fn is_valid_at(&self, now: u64) -> bool {
+        i64::try_from(now).is_ok_and(|now| (self.not_before..=self.not_after).contains(&now))
+    }
 }
 
 impl EkRoots {
@@ -114,8 +128,7 @@ impl EkRoots {
             .filter(|found| !found.is_empty())
             .ok_or(content("no certificate in PEM or DER form"))?;
         for der in certificates {
-            self.add(der)
-                .ok_or(content("a certificate cannot be read"))?;
+            self.add(der).map_err(content)?;
         }
         if self.anchors.len() + self.intermediates.len() > MAX_CERTIFICATES {
             return Err(content("more certificates than the limit"));
@@ -123,18 +136,34 @@ impl EkRoots {
         Ok(())
     }
 
-    fn add(&mut self, der: Vec<u8>) -> Option<()> {
-        let (_, certificate) = parse_x509_certificate(&der).ok()?;
+    fn add(&mut self, der: Vec<u8>) -> Result<(), &'static str> {
+        const UNREADABLE: &str = "a certificate cannot be read";
+        let (_, certificate) = parse_x509_certificate(&der).map_err(|_| UNREADABLE)?;
+        let path_length =
+            authority_of(&certificate).ok_or("a certificate that may not sign certificates")?;
         let self_issued = certificate.subject().as_raw() == certificate.issuer().as_raw();
         let name = certificate.subject().to_string();
+        let validity = certificate.validity();
+        let (not_before, not_after) = (
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        );
         let der = CertificateDer::from(der);
-        if self_issued {
-            let anchor = anchor_from_trusted_cert(&der).ok()?.to_owned();
-            self.anchors.push(Anchor { anchor, name });
-        } else {
+        if !self_issued {
             self.intermediates.push(der);
+            return Ok(());
         }
-        Some(())
+        let anchor = anchor_from_trusted_cert(&der)
+            .map_err(|_| UNREADABLE)?
+            .to_owned();
+        self.anchors.push(Anchor {
+            anchor,
+            name,
+            not_before,
+            not_after,
+            path_length,
+        });
+        Ok(())
     }
 
     /// Checks an EK certificate as it was read from NV against the EK it should be for.
@@ -165,35 +194,43 @@ impl EkRoots {
         let der = CertificateDer::from(der);
         let refused = |error: webpki::Error| EkError::Chain(format!("{error:?}"));
         let certificate = EndEntityCert::try_from(&der).map_err(refused)?;
-        let since_1970 = now
+        let now = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
-        let anchors: Vec<_> = self
-            .anchors
-            .iter()
-            .map(|root| root.anchor.clone())
-            .collect();
+        // webpki takes anchors as they are: their validity and path length are ours to check.
+        let valid = || {
+            self.anchors
+                .iter()
+                .filter(|root| root.is_valid_at(now.as_secs()))
+        };
+        let anchors: Vec<_> = valid().map(|root| root.anchor.clone()).collect();
         let path = certificate
             .verify_for_usage(
                 ALL_VERIFICATION_ALGS,
                 &anchors,
                 &self.intermediates,
-                UnixTime::since_unix_epoch(since_1970),
+                UnixTime::since_unix_epoch(now),
                 KeyUsage::required_if_present(EK_PURPOSE),
                 None,
                 None,
             )
             .map_err(refused)?;
-        let name = self
-            .anchors
-            .iter()
-            .find(|root| {
-                root.anchor.subject == path.anchor().subject
-                    && root.anchor.subject_public_key_info == path.anchor().subject_public_key_info
-            })
-            .map(|root| root.name.clone());
-        name.ok_or_else(|| EkError::Chain("the root has no name".into()))
+        let below = path.intermediate_certificates().count();
+        let root = valid()
+            .filter(|root| root.anchor == *path.anchor())
+            .find(|root| root.path_length.is_none_or(|most| below <= most as usize));
+        root.map(|root| root.name.clone())
+            .ok_or_else(|| EkError::Chain("the path below the root is too long".into()))
     }
+}
+
+/// Whether the certificate is an authority's; how many intermediates it allows below itself.
+#[allow(clippy::option_option)]
+fn authority_of(certificate: &X509Certificate<'_>) -> Option<Option<u32>> {
+    let constraints = certificate.basic_constraints().ok()??.value;
+    let usage = certificate.key_usage().ok()?;
+    let signs = usage.is_none_or(|usage| usage.value.key_cert_sign());
+    (constraints.ca && signs).then_some(constraints.path_len_constraint)
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, EkError> {
@@ -220,20 +257,31 @@ fn certificates_of(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// Whether the certificate's public key is this one. RSA keys may stand under rsaEncryption or id-RSAES-OAEP.
+/// Whether the certificate's public key is this one.
 fn is_for(certificate: &X509Certificate<'_>, key: &KeyMaterial) -> bool {
-    match (key, certificate.public_key().parsed()) {
-        (KeyMaterial::Rsa { modulus, exponent }, Ok(PublicKey::RSA(found))) => {
-            let unpadded = |bytes: &[u8]| {
-                let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
-                bytes[zeros..].to_vec()
-            };
+    match (key, public_key(certificate)) {
+        (KeyMaterial::Rsa { modulus, exponent }, Some(PublicKey::RSA(found))) => {
             unpadded(found.modulus) == unpadded(modulus)
                 && found.try_exponent().ok() == Some(u64::from(*exponent))
         }
-        (KeyMaterial::P256 { .. }, Ok(PublicKey::EC(point))) => key
+        (KeyMaterial::P256 { .. }, Some(PublicKey::EC(point))) => key
             .p256_point()
             .is_some_and(|own| own.as_slice() == point.data()),
         _ => false,
     }
+}
+
+/// An RSA key may also stand under id-RSAES-OAEP in older certificates.
+fn public_key<'a>(certificate: &'a X509Certificate<'_>) -> Option<PublicKey<'a>> {
+    let info = certificate.public_key();
+    if info.algorithm.algorithm == OID_RSAES_OAEP {
+        let (_, key) = RSAPublicKey::from_der(info.subject_public_key.as_ref()).ok()?;
+        return Some(PublicKey::RSA(key));
+    }
+    info.parsed().ok()
+}
+
+fn unpadded(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|&&byte| byte == 0).count();
+    &number[zeros..]
 }

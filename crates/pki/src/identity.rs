@@ -103,6 +103,7 @@ impl Authority {
             .distinguished_name
             .push(DnType::CommonName, format!("Bootkeep {role}"));
         params.subject_alt_names.push(uri(&role.uri())?);
+        params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use bootkeep_protocol::NodeId;
 use rcgen::{
     string::Ia5String, CertificateParams, CertificateRevocationListParams,
-    CertificateSigningRequestParams, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    CertificateSigningRequestParams, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     PKCS_ECDSA_P256_SHA256,
 };
 use rustls_pki_types::CertificateSigningRequestDer;
@@ -211,6 +211,8 @@ fn node_params(terms: &NodeCertificateTerms<'_>) -> Result<CertificateParams, Pk
             Ia5String::try_from(terms.label).map_err(|_| PkiError::Name(terms.label.into()))?;
         params.subject_alt_names.push(SanType::DnsName(name));
     }
+    // With it, rcgen writes the subject key identifier too.
+    params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![
         ExtendedKeyUsagePurpose::ServerAuth,

@@ -1,6 +1,11 @@
 //! SQLite's side: a private file, WAL, every commit on disk before it is acknowledged.
 
-use std::{fs::OpenOptions, io::ErrorKind, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs::{set_permissions, OpenOptions, Permissions},
+    io::ErrorKind,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
 
 use sqlx::{AnyConnection, Executor};
 
@@ -8,6 +13,8 @@ use crate::StoreError;
 
 /// WAL allows many readers beside one writer.
 pub(crate) const MAX_CONNECTIONS: u32 = 4;
+
+const PRIVATE: u32 = 0o600;
 
 const PRAGMAS: [&str; 4] = [
     "PRAGMA busy_timeout = 10000",
@@ -32,13 +39,18 @@ pub(crate) fn prepare(url: &str) -> Result<String, StoreError> {
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(PRIVATE)
         .open(path);
     match made {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(error)),
-        // SQLite gives its -wal and -shm files the mode of the database itself.
-        _ => Ok(format!("sqlite://{path}?mode=rw")),
+        // Restored from a copy, perhaps: not for others either.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            set_permissions(path, Permissions::from_mode(PRIVATE)).map_err(failed)?;
+        }
+        Err(error) => return Err(failed(error)),
+        Ok(_) => {}
     }
+    // SQLite gives its -wal and -shm files the mode of the database itself.
+    Ok(format!("sqlite://{path}?mode=rw"))
 }
 
 pub(crate) async fn configure(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {

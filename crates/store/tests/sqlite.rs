@@ -24,6 +24,8 @@ async fn what_was_stored_is_there_after_a_restart() {
     let store = Store::connect(&url, &MIGRATOR).await.unwrap();
     put(&store, "a", 7).await;
     store.close().await;
+    let file = folder.path().join("deep/a.db");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let store = Store::connect(&url, &MIGRATOR).await.unwrap();
     let row = sqlx::query("SELECT size FROM things WHERE name = $1")
         .bind("a")
@@ -31,10 +33,7 @@ async fn what_was_stored_is_there_after_a_restart() {
         .await
         .unwrap();
     assert_eq!(row.get::<i64, _>("size"), 7);
-    let mode = std::fs::metadata(folder.path().join("deep/a.db"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
