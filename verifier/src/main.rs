@@ -58,6 +58,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let listener = listen(&config.listen).await?;
     let router = verifier.router();
     serve_tls_within(config.limits, listener, tls, router, shutdown_signal()).await?;
+    verifier.close().await;
     Ok(())
 }
 

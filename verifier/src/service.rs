@@ -50,6 +50,11 @@ impl Verifier {
         }))
     }
 
+    /// Waits for running statements and closes the database.
+    pub async fn close(&self) {
+        self.fleet.database.close().await;
+    }
+
     /// The routes of the API and of the link.
     pub fn router(self: &Arc<Self>) -> Router {
         api::router(self.clone())

@@ -46,6 +46,10 @@ impl Database {
         Self { store, sealer }
     }
 
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+    }
+
     /// Every node whose row can be read.
     pub(crate) async fn load(&self) -> Result<Vec<StoredNode>, VerifierError> {
         let mut policies = Policies::new(&self.store);
