@@ -59,13 +59,11 @@ impl Ca {
     }
 
     /// The routes of the API.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         api::router(self.clone())
     }
 
     /// The routes everyone may read, over plain HTTP: revocation list and certificate.
-    #[must_use]
     pub fn public_router(self: &Arc<Self>) -> Router {
         api::public_router(self.clone())
     }

@@ -45,13 +45,11 @@ impl Registrar {
     }
 
     /// The routes of the API.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         api::router(self.clone())
     }
 
     /// The routes of the metrics listener.
-    #[must_use]
     pub fn metrics_router(self: &Arc<Self>) -> Router {
         api::metrics_router(self.clone())
     }
