@@ -41,7 +41,7 @@ pub(super) async fn run(form: Form, home: &Home, command: cli::Policy) -> Result
 /// What a policy asks for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Summary {
+pub(super) enum Summary {
     /// A boot policy.
     Boot {
         /// Accepted values by PCR.

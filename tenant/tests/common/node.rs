@@ -1,0 +1,275 @@
+//! A node: a software TPM, files in the place of the kernel's, and what the two agents do.
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bootkeep_link::{ClientTls, HttpClient};
+use bootkeep_node::{
+    config::AgentConfig,
+    host::KernelFiles,
+    session::{event_queue, share_channel, Ended, Session, ShareRequest},
+    tpm::TpmThread,
+    Attester, Identity,
+};
+use bootkeep_protocol::{
+    link::{Event, SharePart},
+    NodeId, Phase, Problem, ProblemKind, Role,
+};
+use bootkeep_swtpm::Swtpm;
+use bootkeep_tpkd::{
+    latch_digest, open_envelope, BootstrapKey, Envelope, Item, NodeKey, Share, Wrapped, U, V,
+};
+use bootkeep_tpm::Tcti;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+
+use super::services::Owner;
+
+/// A node that is powered on.
+pub struct Node {
+    pub swtpm: Swtpm,
+    tpm: TpmThread,
+    identity: Arc<Identity>,
+    files: TempDir,
+    config: AgentConfig,
+    tls: ClientTls,
+    /// Every U that came, as it was unwrapped.
+    pub shares_u: Arc<Mutex<Vec<[u8; 32]>>>,
+    /// What the envelope held, once it was opened.
+    pub opened: Arc<Mutex<Option<Envelope>>>,
+}
+
+fn ima_ng(path: &str, digest: [u8; 32]) -> (Vec<u8>, [u8; 32]) {
+    let mut data = Vec::new();
+    let hash = [b"sha256:\0".as_slice(), &digest].concat();
+    let name = [path.as_bytes(), b"\0"].concat();
+    for field in [hash, name] {
+        data.extend_from_slice(&(field.len() as u32).to_le_bytes());
+        data.extend_from_slice(&field);
+    }
+    let extended: [u8; 32] = Sha256::digest(&data).into();
+    let mut entry = 10_u32.to_le_bytes().to_vec();
+    entry.extend_from_slice(&[1; 20]); // the SHA-1 bank's digest: nobody relies on it
+    entry.extend_from_slice(&6_u32.to_le_bytes());
+    entry.extend_from_slice(b"ima-ng");
+    entry.extend_from_slice(&(data.len() as u32).to_le_bytes());
+    entry.extend_from_slice(&data);
+    (entry, extended)
+}
+
+impl Node {
+    /// Powers on with a TPM of its own, and measures `boot_aggregate` and `/init`.
+    pub async fn boot(owner: &Owner, swtpm: Swtpm) -> Self {
+        let way = Tcti::Swtpm { port: swtpm.port() };
+        let tpm = TpmThread::open_at(way, Duration::from_secs(20))
+            .await
+            .unwrap();
+        let config = AgentConfig::load(&owner.path().join("node/agent.yaml")).unwrap();
+        let ca = std::fs::read(owner.path().join("node/ca.pem")).unwrap();
+        let node = Self {
+            identity: Arc::new(Identity::load(&tpm).await.unwrap()),
+            tls: ClientTls::new(&ca).unwrap(),
+            files: tempfile::tempdir().unwrap(),
+            shares_u: Arc::default(),
+            opened: Arc::default(),
+            config,
+            tpm,
+            swtpm,
+        };
+        let pcrs = node
+            .tpm
+            .run(|tpm| tpm.pcr_read(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
+            .await;
+        let mut aggregate = Sha256::new();
+        for (_, value) in pcrs.unwrap().unwrap() {
+            aggregate.update(value);
+        }
+        node.measure("boot_aggregate", aggregate.finalize().into())
+            .await;
+        node.measure("/init", Sha256::digest(b"/init").into()).await;
+        node
+    }
+
+    pub fn id(&self) -> &NodeId {
+        &self.identity.node_id
+    }
+
+    fn kernel_files(&self) -> KernelFiles {
+        let at = |name: &str| -> PathBuf { self.files.path().join(name) };
+        KernelFiles {
+            event_log: at("event_log"),
+            ima: at("ima"),
+            ima_count: at("count"),
+            ..KernelFiles::default()
+        }
+    }
+
+    /// What the kernel does with a file that is run.
+    pub async fn measure(&self, path: &str, digest: [u8; 32]) {
+        let (entry, extended) = ima_ng(path, digest);
+        self.tpm
+            .run(move |tpm| tpm.pcr_extend(10, &extended))
+            .await
+            .unwrap()
+            .unwrap();
+        let mut list = OpenOptions::new();
+        let mut list = list
+            .create(true)
+            .append(true)
+            .open(self.kernel_files().ima)
+            .unwrap();
+        list.write_all(&entry).unwrap();
+    }
+
+    pub async fn extend(&self, pcr: u8, digest: [u8; 32]) {
+        self.tpm
+            .run(move |tpm| tpm.pcr_extend(pcr, &digest))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    /// Registers, as often as needed.
+    pub async fn register(&self) {
+        let client = HttpClient::new(self.tls.clone(), Role::Registrar);
+        let urls = &self.config.registrar;
+        while let Err(error) = self.identity.register(&self.tpm, &client, urls).await {
+            eprintln!("node: {error}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn attester(&self, phase: Phase, nk_public: [u8; 32]) -> Attester {
+        let files = self.kernel_files();
+        Attester {
+            tpm: self.tpm.clone(),
+            identity: self.identity.clone(),
+            phase,
+            boot_id: files.boot_id().unwrap(),
+            nk_public,
+            files,
+        }
+    }
+
+    /// The initramfs: links until both shares came and the envelope opened. `volume` is latched then.
+    pub fn initramfs(&self) -> JoinHandle<()> {
+        let node_key = NodeKey::generate().unwrap();
+        let attester = self.attester(Phase::Initramfs, node_key.public());
+        let (tls, urls) = (self.tls.clone(), self.config.verifier.clone());
+        let (events, mut queue) = event_queue();
+        let (shares, taken) = share_channel();
+        let taking = Taking {
+            node_key,
+            node: self.id().clone(),
+            tpm: self.tpm.clone(),
+            shares_u: self.shares_u.clone(),
+            opened: self.opened.clone(),
+            events,
+        };
+        tokio::spawn(taking.run(taken));
+        tokio::spawn(async move {
+            loop {
+                match Session::open(&attester, &tls, &urls).await {
+                    Ok(session) => match session.serve(Some(&shares), &mut queue).await {
+                        Ended::Done => return,
+                        ended => eprintln!("node: {ended}"),
+                    },
+                    Err(error) => eprintln!("node: {error}"),
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
+    /// The booted system. It is attested as long as the task lives.
+    pub fn runtime(&self) -> JoinHandle<()> {
+        let attester = self.attester(Phase::Runtime, [7; 32]);
+        let (tls, urls) = (self.tls.clone(), self.config.verifier.clone());
+        tokio::spawn(async move {
+            let (_events, mut queue) = event_queue();
+            loop {
+                match Session::open(&attester, &tls, &urls).await {
+                    Ok(session) => eprintln!("node: {}", session.serve(None, &mut queue).await),
+                    Err(error) => eprintln!("node: {error}"),
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+
+    /// Both, one after the other.
+    pub async fn whole_boot(&self) -> JoinHandle<()> {
+        self.initramfs().await.unwrap();
+        self.runtime()
+    }
+}
+
+struct Taking {
+    node_key: NodeKey,
+    node: NodeId,
+    tpm: TpmThread,
+    shares_u: Arc<Mutex<Vec<[u8; 32]>>>,
+    opened: Arc<Mutex<Option<Envelope>>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Taking {
+    async fn run(self, mut requests: mpsc::Receiver<ShareRequest>) {
+        let (mut u, mut v) = (None, None);
+        while let Some(request) = requests.recv().await {
+            let call = &request.call;
+            let wrapped = Wrapped {
+                encapsulated: call.encapsulated.0.clone(),
+                ciphertext: call.ciphertext.0.clone(),
+            };
+            let (nonce, id) = (*call.nonce.as_bytes(), self.node.as_str());
+            match call.part {
+                SharePart::U => {
+                    let share: Share<U> = self.node_key.unwrap_share(&nonce, id, &wrapped).unwrap();
+                    self.shares_u.lock().unwrap().push(*share.expose());
+                    u = Some((share, nonce));
+                }
+                SharePart::V => {
+                    let share: Share<V> = self.node_key.unwrap_share(&nonce, id, &wrapped).unwrap();
+                    v = Some((share, call.envelope.clone().unwrap()));
+                }
+            }
+            let (Some((u, nonce)), Some((v, envelope))) = (&u, &v) else {
+                request.answer(Ok(None));
+                continue;
+            };
+            let key = BootstrapKey::combine(u, v);
+            let Ok(envelope) = open_envelope(&key, id, envelope.as_slice()) else {
+                let kind = ProblemKind::Untrusted;
+                request.answer(Err(Problem::new(
+                    kind,
+                    "envelope-refused",
+                    "it does not open",
+                )));
+                continue;
+            };
+            self.latch(&envelope).await;
+            *self.opened.lock().unwrap() = Some(envelope);
+            let confirmation = key.confirmation(nonce, id).as_slice().into();
+            let _ = self.events.send(Event::Combined { confirmation }).await;
+            request.answer(Ok(None));
+            return;
+        }
+    }
+
+    async fn latch(&self, envelope: &Envelope) {
+        for item in &envelope.items {
+            if let Item::LuksKey { volume, key } = item {
+                let digest = latch_digest(volume, key);
+                let extended = self.tpm.run(move |tpm| tpm.pcr_extend(15, &digest)).await;
+                extended.unwrap().unwrap();
+            }
+        }
+    }
+}

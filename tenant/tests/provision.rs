@@ -1,0 +1,409 @@
+//! From a waiting node to a trusted one, with a software TPM and the real services; and everything that must not happen.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bootkeep_link::{ClientTls, HttpClient};
+use bootkeep_protocol::{
+    verifier::{Enrolment, State},
+    Role,
+};
+use bootkeep_swtpm::Swtpm;
+use bootkeep_tenant::{
+    cli::{Cli, Command},
+    provision::{provision, Deadline, Inputs, Moment, Options, Provisioned, Watch},
+    services::Services,
+    Error, Party,
+};
+use bootkeep_tpkd::Item;
+use clap::Parser;
+use common::{
+    file, json,
+    node::Node,
+    services::{Owner, Which},
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+const RUNTIME: &str = "/usr/lib/systemd/systemd";
+
+/// An owner, a node in its initramfs that has registered, and what it is to be given.
+struct Stage {
+    owner: Arc<Owner>,
+    node: Node,
+    files: Vec<PathBuf>,
+}
+
+fn hex_of(path: &str) -> String {
+    hex::encode(Sha256::digest(path))
+}
+
+fn boot_policy() -> String {
+    let zero = "0".repeat(64);
+    format!(
+        r#"{{"version":1,"pcrs":{{"0":["{zero}"],"9":["{zero}"]}},"event_log":{{"required":false}}}}"#
+    )
+}
+
+fn runtime_policy(paths: &[&str]) -> String {
+    let files: Vec<String> = paths
+        .iter()
+        .map(|path| format!("\"{path}\":\"{}\"", hex_of(path)))
+        .collect();
+    format!(r#"{{"version":1,"files":{{{}}}}}"#, files.join(","))
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let swtpm = Swtpm::certified().unwrap();
+        let owner = Arc::new(Owner::new(&swtpm.roots()));
+        owner.start_all().await;
+        let node = Node::boot(&owner, swtpm).await;
+        node.register().await;
+        let folder = owner.folder.path();
+        let files = vec![
+            file(folder, "luks.key", b"the key of the volume"),
+            file(folder, "user-data", b"#cloud-config\nhostname: web-1\n"),
+            file(folder, "boot.json", boot_policy().as_bytes()),
+            file(
+                folder,
+                "runtime.json",
+                runtime_policy(&["/init", RUNTIME]).as_bytes(),
+            ),
+        ];
+        Self { owner, node, files }
+    }
+
+    fn options(&self, more: &[&str]) -> Options {
+        let path = |index: usize| self.files[index].to_str().unwrap();
+        let mut arguments = vec![
+            "bootkeep",
+            "provision",
+            self.node.id().as_str(),
+            "--luks-key",
+            path(0),
+            "--user-data",
+            path(1),
+            "--boot-policy",
+            path(2),
+            "--runtime-policy",
+            path(3),
+            "--interval",
+            "1",
+            "--timeout",
+            "60",
+            "--label",
+            "web-1",
+        ];
+        arguments.extend(more);
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        let Command::Provision(options) = cli.command else {
+            panic!("not provision");
+        };
+        Options {
+            node: options.node.clone(),
+            inputs: Inputs::read(&options).unwrap(),
+            until: options.wait,
+            deadline: Deadline::after(options.timeout),
+        }
+    }
+
+    async fn provision(&self, watch: &mut dyn Watch) -> Result<Provisioned, Error> {
+        let (home, options) = (self.owner.home(), self.options(&[]));
+        provision(&home, &Services::open(&home)?, &options, watch).await
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.owner
+            .home()
+            .node_folder(self.node.id())
+            .join("provisioning.json")
+    }
+
+    fn opened(&self) -> bool {
+        self.node.opened.lock().unwrap().is_some()
+    }
+
+    /// Replaces what the verifier was told by the tenant, with the same V: a verifier that decides otherwise.
+    async fn tell_verifier(&self, change: impl FnOnce(&mut Enrolment)) {
+        let journal: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(self.journal()).unwrap()).unwrap();
+        let mut enrolment: Enrolment =
+            serde_json::from_value(journal["enrolment"].clone()).unwrap();
+        change(&mut enrolment);
+        let read = |name: &str| std::fs::read(self.owner.path().join(name)).unwrap();
+        let tls =
+            ClientTls::with_identity(&read("ca.pem"), &read("tenant.pem"), &read("tenant.key"));
+        let client = HttpClient::new(tls.unwrap(), Role::Verifier);
+        let url = self.owner.home().config().unwrap().verifier;
+        let id = self.node.id();
+        let _: serde_json::Value = client
+            .put(&format!("{url}/v1/nodes/{id}"), &enrolment)
+            .await
+            .unwrap();
+    }
+}
+
+/// Tells a task of each step.
+struct Tell(mpsc::UnboundedSender<String>);
+
+impl Watch for Tell {
+    fn moment(&mut self, moment: &Moment) {
+        eprintln!(
+            "tenant: {} {:?} {}: {}",
+            moment.at_ms, moment.teller, moment.step, moment.detail
+        );
+        let _ = self.0.send(moment.step.clone());
+    }
+    fn waiting(&mut self, at_ms: u64, what: &str) {
+        eprintln!("tenant: {at_ms} ... {what}");
+        let _ = self.0.send(what.to_owned());
+    }
+}
+
+fn tell() -> (Tell, mpsc::UnboundedReceiver<String>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Tell(sender), receiver)
+}
+
+async fn until(steps: &mut mpsc::UnboundedReceiver<String>, wanted: &str) {
+    while let Some(step) = steps.recv().await {
+        if step == wanted {
+            return;
+        }
+    }
+    panic!("{wanted} never came");
+}
+
+fn refusal(outcome: Result<Provisioned, Error>) -> (Party, Vec<String>) {
+    match outcome {
+        Err(Error::Untrusted(refusal)) => {
+            let codes = refusal.reasons.iter().map(|reason| reason.code.clone());
+            (refusal.by, codes.collect())
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_node_becomes_trusted_and_is_looked_at_and_revoked() {
+    let stage = Stage::new().await;
+    let home = stage.owner.path();
+    let id = stage.node.id().to_string();
+    let (mut watch, _steps) = tell();
+    let booting = async {
+        let runtime = stage.node.whole_boot().await;
+        stage
+            .node
+            .measure(RUNTIME, Sha256::digest(RUNTIME).into())
+            .await;
+        runtime
+    };
+    let (outcome, runtime) = tokio::join!(stage.provision(&mut watch), booting);
+    let done = outcome.unwrap();
+    assert_eq!(done.state, State::Trusted);
+    assert_eq!(done.label, "web-1");
+
+    let envelope = stage.node.opened.lock().unwrap().take().unwrap();
+    let kinds: Vec<String> = envelope
+        .items
+        .iter()
+        .map(|item| format!("{item:?}"))
+        .collect();
+    assert!(
+        kinds.contains(&"LUKS key of cryptroot".to_owned()),
+        "{kinds:?}"
+    );
+    assert!(kinds.contains(&"user-data".to_owned()), "{kinds:?}");
+    let identity = envelope.items.iter().find_map(|item| match item {
+        Item::Identity(identity) => Some(identity.certificate_pem.clone()),
+        _ => None,
+    });
+    assert!(identity.unwrap().contains("BEGIN CERTIFICATE"));
+    assert!(!stage.journal().exists(), "U is kept after the end");
+
+    let program = |arguments: Vec<String>| {
+        let home = home.clone();
+        tokio::task::spawn_blocking(move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            json(&home, &arguments)
+        })
+    };
+    let run = |text: &str| program(text.split(' ').map(str::to_owned).collect());
+    let (code, nodes) = run("nodes").await.unwrap();
+    assert_eq!((code, nodes[0]["state"].as_str()), (0, Some("trusted")));
+    let (code, status) = run("status web-1").await.unwrap();
+    assert_eq!((code, status["node_id"].as_str()), (0, Some(id.as_str())));
+    let (code, attested) = run(&format!("attest {}", &id[..6])).await.unwrap();
+    assert_eq!(
+        (code, attested["trusted"].as_bool()),
+        (0, Some(true)),
+        "{attested}"
+    );
+
+    stage.node.measure("/tmp/evil", [6; 32]).await;
+    let (code, attested) = run("attest web-1").await.unwrap();
+    assert_eq!(code, 4);
+    let reason = attested["reasons"][0]["detail"].as_str().unwrap();
+    assert!(reason.contains("/tmp/evil"), "{reason}");
+
+    let (code, revoked) = run("revoke web-1 --reason stolen").await.unwrap();
+    assert_eq!(code, 0, "{revoked}");
+    assert_eq!(revoked["state"], "revoked");
+    assert_eq!(revoked["certificates"].as_array().unwrap().len(), 1);
+    let (code, removed) = run("remove web-1 --registration").await.unwrap();
+    assert_eq!(
+        (code, removed["enrolment"].as_bool()),
+        (0, Some(true)),
+        "{removed}"
+    );
+    let (code, _) = run(&format!("status {id}")).await.unwrap();
+    assert_eq!(code, 3);
+    runtime.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_restart_in_the_middle_and_nothing_is_lost() {
+    let stage = Stage::new().await;
+    stage.owner.kill(Which::Registrar).await;
+    stage.owner.kill(Which::Verifier).await;
+    stage.owner.kill(Which::Ca).await;
+    let (mut watch, mut steps) = tell();
+    let owner = stage.owner.clone();
+    let restarts = tokio::spawn(async move {
+        let restart = async |which: Which| {
+            owner.kill(which).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            owner.start(which).await;
+        };
+        restart(Which::Registrar).await;
+        until(&mut steps, "ek-trusted").await;
+        restart(Which::Ca).await;
+        until(&mut steps, "sealed").await;
+        restart(Which::Verifier).await;
+        until(&mut steps, "enrolled").await;
+        restart(Which::Verifier).await;
+        until(&mut steps, "share-u-sent").await;
+        restart(Which::Verifier).await;
+        until(&mut steps, "confirmed").await;
+        restart(Which::Verifier).await;
+        restart(Which::Registrar).await;
+        until(&mut steps, "never").await;
+    });
+    let (outcome, runtime) = tokio::join!(stage.provision(&mut watch), stage.node.whole_boot());
+    assert_eq!(outcome.unwrap().state, State::Trusted);
+    let shares = stage.node.shares_u.lock().unwrap().clone();
+    assert!(
+        shares.iter().all(|share| *share == shares[0]),
+        "two different U"
+    );
+    runtime.abort();
+    restarts.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_died_goes_on_with_the_same_k() {
+    let stage = Stage::new().await;
+    let booting = stage.node.initramfs();
+    for step in ["enrolled", "share-u-sent"] {
+        let (mut watch, mut steps) = tell();
+        tokio::select! {
+            outcome = stage.provision(&mut watch) => panic!("did not wait: {outcome:?}"),
+            () = until(&mut steps, step) => {}
+        }
+        assert!(
+            stage.journal().exists(),
+            "nothing to go on with after {step}"
+        );
+    }
+    let (mut watch, mut steps) = tell();
+    let (outcome, runtime) = tokio::join!(stage.provision(&mut watch), async {
+        booting.await.unwrap();
+        stage.node.runtime()
+    });
+    assert_eq!(outcome.unwrap().state, State::Trusted);
+    until(&mut steps, "resumed").await;
+    let shares = stage.node.shares_u.lock().unwrap().clone();
+    assert!(!shares.is_empty() && shares.iter().all(|share| *share == shares[0]));
+    runtime.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k_never_forms_when_the_verifier_says_yes_and_the_tenant_no() {
+    let stage = Stage::new().await;
+    stage.node.measure("/sbin/unlisted", [5; 32]).await;
+    let (mut watch, mut steps) = tell();
+    let (outcome, booting) = tokio::join!(stage.provision(&mut watch), async {
+        until(&mut steps, "enrolled").await;
+        stage
+            .tell_verifier(|enrolment| {
+                let files = enrolment.runtime_policy["files"].as_object_mut().unwrap();
+                files.insert("/sbin/unlisted".into(), hex::encode([5; 32]).into());
+            })
+            .await;
+        stage.node.initramfs()
+    });
+    let (by, codes) = refusal(outcome);
+    assert_eq!(by, Party::OwnAppraisal);
+    assert_eq!(codes, ["file-not-listed"]);
+    assert!(stage.node.shares_u.lock().unwrap().is_empty(), "U left");
+    assert!(!stage.opened(), "K formed");
+    assert!(!stage.journal().exists(), "a refused U is kept");
+    booting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k_never_forms_when_the_tenant_says_yes_and_the_verifier_no() {
+    let stage = Stage::new().await;
+    let (mut watch, mut steps) = tell();
+    let (outcome, booting) = tokio::join!(stage.provision(&mut watch), async {
+        until(&mut steps, "enrolled").await;
+        stage
+            .tell_verifier(|enrolment| {
+                let files = enrolment.runtime_policy["files"].as_object_mut().unwrap();
+                files.remove("/init");
+            })
+            .await;
+        stage.node.initramfs()
+    });
+    let (by, codes) = refusal(outcome);
+    assert_eq!(by, Party::Verifier);
+    assert_eq!(codes, ["file-not-listed"]);
+    assert!(!stage.opened(), "K formed");
+    booting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_latched_boot_gets_nothing() {
+    let stage = Stage::new().await;
+    stage.node.extend(15, [1; 32]).await;
+    let (mut watch, mut steps) = tell();
+    let home = stage.owner.home();
+    // Not enrolled, so that the verifier lets the link open and the tenant decides.
+    let booting = stage.node.initramfs();
+    let options = stage.options(&[]);
+    let services = Services::open(&home).unwrap();
+    let outcome = provision(&home, &services, &options, &mut watch).await;
+    let (_, codes) = refusal(outcome);
+    assert!(codes.contains(&"latched".to_owned()), "{codes:?}");
+    assert!(stage.node.shares_u.lock().unwrap().is_empty(), "U left");
+    assert!(!stage.opened());
+    steps.close();
+    booting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registrar_is_not_taken_at_its_word() {
+    let stage = Stage::new().await;
+    let roots = stage.owner.path().join("ek-roots");
+    for entry in std::fs::read_dir(roots).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let (mut watch, _steps) = tell();
+    let (by, codes) = refusal(stage.provision(&mut watch).await);
+    assert_eq!(by, Party::OwnAppraisal);
+    assert_eq!(codes, ["ek-untrusted"]);
+    assert!(!stage.journal().exists(), "it went on");
+}
