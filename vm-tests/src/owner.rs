@@ -99,6 +99,15 @@ impl Owner {
                 .args(["--archive"])
                 .args([&self.home, home]),
         )?;
+        for service in ["registrar", "verifier", "ca"] {
+            let config = home.join(service).join(format!("{service}.yaml"));
+            let text = fs::read_to_string(&config)?;
+            let moved = text.replace(
+                &self.home.display().to_string(),
+                &home.display().to_string(),
+            );
+            fs::write(&config, moved)?;
+        }
         Ok(Self {
             programs: self.programs.clone(),
             home: home.into(),

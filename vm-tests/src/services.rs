@@ -104,6 +104,12 @@ impl Services {
     /// When it does not come up.
     pub fn start_one(&mut self, service: Service) -> Result<()> {
         let name = service.name();
+        if answers(service) {
+            bail!(
+                "something else answers on port {} of the {name}",
+                service.port()
+            );
+        }
         let mut command = Command::new(self.owner.programs.join(format!("bootkeep-{name}")));
         let config = self.owner.home.join(name).join(format!("{name}.yaml"));
         command.arg("--config").arg(config);
@@ -115,7 +121,7 @@ impl Services {
 
     fn wait_until_up(&mut self, service: Service, log: &Path) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", service.port())).is_err() {
+        while !answers(service) {
             let alive = self
                 .running
                 .iter_mut()
@@ -135,6 +141,10 @@ impl Services {
         std::fs::read_to_string(self.logs.join(format!("{}.log", service.name())))
             .unwrap_or_default()
     }
+}
+
+fn answers(service: Service) -> bool {
+    TcpStream::connect(("127.0.0.1", service.port())).is_ok()
 }
 
 impl Drop for Services {

@@ -78,31 +78,37 @@ impl Set {
         })
     }
 
-    /// The policies of a known-good boot of this image on this firmware: booted once, kept with the image.
+    /// Boots the image once on each firmware and makes policies of that known-good boot; kept with the image.
+    /// To be called before the first stage.
     ///
     /// # Errors
-    /// When the boot or `bootkeep policy create` fails.
-    pub fn policies(&self, guest: &Guest, measured: bool) -> Result<Policies> {
-        let name = if measured {
-            "known-good-ovmf"
-        } else {
-            "known-good-seabios"
-        };
-        let recipe = self
-            .image
-            .recipe()?
-            .text(name)
-            .text(include_str!("owner.rs"));
-        let directory = self.cache.once(name, &recipe, |path| {
-            self.progress
-                .step(&format!("policies of a known-good boot ({name})"), || {
-                    self.learn(guest, name, measured, path)
-                })
-        })?;
-        Ok(Policies {
+    /// When a boot or `bootkeep policy create` fails.
+    pub fn learn_policies(&self, guest: &Guest) -> Result<()> {
+        for measured in [false, true] {
+            let name = known_good(measured);
+            let recipe = self
+                .image
+                .recipe()?
+                .text(name)
+                .text(include_str!("owner.rs"));
+            self.cache.once(name, &recipe, |path| {
+                self.progress
+                    .step(&format!("policies of a known-good boot ({name})"), || {
+                        self.learn(guest, name, measured, path)
+                    })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The policies of the known-good boot on this firmware.
+    #[must_use]
+    pub fn policies(&self, measured: bool) -> Policies {
+        let directory = self.cache.root().join(known_good(measured));
+        Policies {
             boot: directory.join("boot.json"),
             runtime: directory.join("runtime.json"),
-        })
+        }
     }
 
     fn learn(&self, guest: &Guest, name: &str, measured: bool, path: &Path) -> Result<()> {
@@ -137,6 +143,14 @@ impl Set {
             services,
             tpm,
         })
+    }
+}
+
+fn known_good(measured: bool) -> &'static str {
+    if measured {
+        "known-good-ovmf"
+    } else {
+        "known-good-seabios"
     }
 }
 
@@ -311,7 +325,7 @@ impl Stage<'_> {
     /// # Errors
     /// When any of it fails.
     pub fn provisioned(&self, boot: Boot<'_>) -> Result<Provisioned> {
-        let policies = self.set.policies(self.guest, boot.measured)?;
+        let policies = self.set.policies(boot.measured);
         let mut booted = self.boot(boot)?;
         let node = self.wait_until_waiting(&booted)?;
         let output = self
@@ -374,11 +388,11 @@ impl Stage<'_> {
 }
 
 /// What the initramfs says when it has registered and its link is open.
-pub const WAITING: &str = "waiting for shares";
+pub const WAITING: &str = "link to the verifier is open";
 /// What it says when a service refuses it.
-pub const REFUSED: &str = "refused";
+pub const REFUSED: &str = "bootkeep: refused";
 /// What it says when it ends without a key.
-pub const GAVE_UP: &str = "gave up";
+pub const GAVE_UP: &str = "bootkeep: gave up";
 /// What it says when the volume is open.
 pub const OPEN: &str = "the volume cryptroot is open";
 

@@ -50,8 +50,9 @@ fn row(size: &Size, base: &Size) -> String {
 pub(crate) fn boot(workspace: &Workspace, progress: Progress) -> Result<()> {
     let set = Set::prepare(&workspace.programs(), progress)?;
     let guest = Guest::serve()?;
+    set.learn_policies(&guest)?;
     let stage = set.stage("bench-boot", &guest)?;
-    let policies = set.policies(&guest, false)?;
+    let policies = set.policies(false);
     let cold = stage.boot(Boot::default())?;
     let node = stage.wait_until_waiting(&cold)?;
     let output = stage

@@ -34,11 +34,12 @@ const UNLISTED: &str = "/usr/local/bin/miner";
 pub(crate) fn run(workspace: &Workspace, progress: Progress) -> Result<()> {
     let set = Set::prepare(&workspace.programs(), progress)?;
     let guest = Guest::serve()?;
+    set.learn_policies(&guest)?;
     heading("The owner: keys, configuration, three services");
     let stage = set.stage("demo", &guest)?;
     println!("home: {}", stage.owner.home.display());
     heading("What is good: policies of a known-good boot");
-    let policies = set.policies(&guest, true)?;
+    let policies = set.policies(true);
     show(
         stage
             .owner

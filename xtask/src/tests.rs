@@ -121,6 +121,7 @@ pub(crate) fn inside(
     }
     let set = Set::prepare(&workspace.programs(), progress)?;
     let guest = Guest::serve()?;
+    set.learn_policies(&guest)?;
     let mut tally = Tally::default();
     for scenario in chosen {
         let name = format!("{}: {}", scenario.name, scenario.promise);

@@ -40,7 +40,7 @@ pub(super) fn modified_initramfs(set: &Set, guest: &Guest, name: &str) -> Result
 
 fn refused(set: &Set, guest: &Guest, name: &str, boot: Boot<'_>) -> Result<()> {
     let stage = set.stage(name, guest)?;
-    let policies = set.policies(guest, true)?;
+    let policies = set.policies(true);
     let booted = stage.boot(Boot {
         measured: true,
         ..boot

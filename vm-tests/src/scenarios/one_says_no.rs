@@ -16,7 +16,7 @@ use crate::{
 
 /// The verifier's copy does not fit this boot, the tenant's does.
 pub(super) fn verifier(set: &Set, guest: &Guest, name: &str) -> Result<()> {
-    let (good, bad) = (set.policies(guest, false)?, set.policies(guest, true)?);
+    let (good, bad) = (set.policies(false), set.policies(true));
     let told = disagree(&set.stage(name, guest)?, &good, &bad.boot)?;
     ensure!(!told.contains("share-v-sent"), "V left: {told}");
     ensure!(
@@ -28,7 +28,7 @@ pub(super) fn verifier(set: &Set, guest: &Guest, name: &str) -> Result<()> {
 
 /// The tenant's copy does not fit this boot, the verifier's does.
 pub(super) fn tenant(set: &Set, guest: &Guest, name: &str) -> Result<()> {
-    let (good, bad) = (set.policies(guest, false)?, set.policies(guest, true)?);
+    let (good, bad) = (set.policies(false), set.policies(true));
     let mixed = Policies {
         boot: bad.boot,
         runtime: good.runtime,

@@ -15,7 +15,7 @@ use crate::{
 const PROMPT: &str = "enter passphrase for disk";
 
 pub(super) fn restarts(set: &Set, guest: &Guest, name: &str) -> Result<()> {
-    let policies = set.policies(guest, false)?;
+    let policies = set.policies(false);
     let mut stage = set.stage(name, guest)?;
     let booted = stage.boot(Boot::default())?;
     let node = stage.wait_until_waiting(&booted)?;

@@ -64,7 +64,7 @@ pub(super) fn shares_again(set: &Set, guest: &Guest, name: &str) -> Result<()> {
         told.contains("latch") || told.contains("PCR 15"),
         "the latch is not named: {told}"
     );
-    let policies = set.policies(guest, false)?;
+    let policies = set.policies(false);
     let mut provision = stage.provision(&provisioned.node, &policies);
     provision.timeout = 20;
     let output = stage.owner.provision(&provision)?.wait()?;
