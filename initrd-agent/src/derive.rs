@@ -55,7 +55,7 @@ pub(crate) async fn run(
     let (taker, requests) = share_channel();
     let links = Links::new(settings, &registered, taker, &events, console);
     let reopen = links.reopen();
-    let link = tokio::spawn(links.keep(queue));
+    let mut link = tokio::spawn(links.keep(queue));
     let Registered {
         attester, node_key, ..
     } = registered;
@@ -78,7 +78,9 @@ pub(crate) async fn run(
     }
     .await;
     drop(events);
-    let _ = timeout(FAREWELL, link).await;
+    if timeout(FAREWELL, &mut link).await.is_err() {
+        link.abort();
+    }
     result
 }
 
@@ -164,6 +166,13 @@ impl Collector<'_> {
             SharePart::U => "U of the tenant",
             SharePart::V => "V of the verifier",
         };
+        if !request.quoted {
+            return Err(Problem::new(
+                ProblemKind::Untrusted,
+                "share-without-quote",
+                format!("share {part} names no quote that this link has given its holder"),
+            ));
+        }
         let taken = self.shares.take(&request.call)?;
         self.console.say(&format!("share {part} received"));
         let Taken::Both(Opened {

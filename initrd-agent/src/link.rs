@@ -1,6 +1,6 @@
 //! The links of one boot, one after the other.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bootkeep_link::{Backoff, ClientTls};
 use bootkeep_node::{
@@ -9,12 +9,18 @@ use bootkeep_node::{
     Attester,
 };
 use bootkeep_protocol::link::{Event, Step};
-use tokio::sync::{mpsc, Notify};
+use tokio::{
+    sync::{mpsc, Notify},
+    time::sleep,
+};
 
 use crate::{
     stages::{Events, Registered},
     Console, Settings,
 };
+
+/// How long a link that is to be made anew still lives: the refusal that is the reason has to go out over it.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Keeps a link to a verifier open, as often as it breaks.
 pub(crate) struct Links {
@@ -97,9 +103,14 @@ impl Links {
                     ended => self.console.waiting(&format!("waiting for a verifier: {ended}")),
                 }
             }
-            () = self.reopen.notified() => self.console.waiting("asking the verifier anew"),
+            () = self.reopening() => self.console.waiting("asking the verifier anew"),
         }
         false
+    }
+
+    async fn reopening(&self) {
+        self.reopen.notified().await;
+        sleep(LAST_WORD).await;
     }
 
     fn refused(&self, why: &str) {

@@ -52,7 +52,7 @@ use futures_util::{stream::FuturesUnordered, StreamExt};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{attester::AttestError, Attester};
-use answer::answer;
+use answer::{answer, Given};
 
 pub use channels::{event_queue, share_channel, EventQueue, ShareRequest};
 
@@ -201,6 +201,8 @@ impl<'a> Session<'a> {
         events: &mut EventQueue,
     ) -> Ended {
         let (attester, exporter) = (self.attester, self.exporter);
+        let given = Given::default();
+        let given = &given;
         let mut calls = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -211,7 +213,7 @@ impl<'a> Session<'a> {
                         }
                     }
                     Ok(Some(ServerFrame::Request { id, call })) => calls.push(async move {
-                        let answered = answer(attester, &exporter, shares, call);
+                        let answered = answer(attester, &exporter, given, shares, call);
                         let outcome = timeout(Duration::from_secs(CALL_SECONDS), answered).await;
                         (id, outcome.unwrap_or_else(|_| Outcome::Refused(too_slow())))
                     }),

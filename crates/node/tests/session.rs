@@ -215,6 +215,38 @@ async fn shares_go_to_the_agent_and_its_answer_back() {
 }
 
 #[tokio::test]
+async fn a_share_that_names_no_quote_of_its_holder_is_marked() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let (shares, mut taken) = share_channel();
+    let asking = async {
+        let mut quoted = Vec::new();
+        let by_tenant = |nonce: u8| match quote(nonce, &[15]) {
+            Call::Quote(call) => Call::Quote(QuoteCall {
+                asker: Role::Tenant,
+                ..call
+            }),
+            other => other,
+        };
+        // The share is U, the tenant's, and names nonce 5.
+        for before in [quote(5, &[15]), by_tenant(4), by_tenant(5)] {
+            assert_eq!(code(&link.ask(before).await), "ok");
+            link.request(1, share()).await;
+            let request = taken.recv().await.unwrap();
+            quoted.push(request.quoted);
+            request.answer(Ok(None));
+            link.reply().await;
+        }
+        link.close().await;
+        quoted
+    };
+    let (_, quoted) = tokio::join!(session.serve(Some(&shares), &mut queue), asking);
+    assert_eq!(quoted, [false, false, true]);
+}
+
+#[tokio::test]
 async fn calls_do_not_wait_for_each_other() {
     let node = Node::start().await;
     let verifier = Verifier::start().await;

@@ -1,4 +1,5 @@
 //! A verifier that hands every link to the test.
+#![allow(dead_code)]
 
 use axum::{routing::any, Router};
 use bootkeep_evidence::{AkPublic, UnverifiedQuote};
@@ -48,6 +49,11 @@ impl Verifier {
         }
     }
 
+    /// Whether no link waits to be looked at.
+    pub(crate) fn no_link(&mut self) -> bool {
+        self.links.try_recv().is_err()
+    }
+
     /// The next link, on which nothing has been said.
     pub(crate) async fn link(&mut self) -> Link {
         self.links.recv().await.unwrap()
@@ -57,6 +63,13 @@ impl Verifier {
 impl Link {
     /// Says hello and checks that this AK opened the link.
     pub(crate) async fn hello(&mut self, ak_public: &[u8]) -> Open {
+        let (open, qualifying) = self.greet().await;
+        check(ak_public, &qualifying, &open.quote);
+        open
+    }
+
+    /// Says hello; gives the opening and what its quote must be bound to.
+    async fn greet(&mut self) -> (Open, [u8; 32]) {
         let nonce = Nonce::from([4; 32]);
         let version = LINK_VERSION;
         self.say(&ServerFrame::Hello { version, nonce }).await;
@@ -66,14 +79,24 @@ impl Link {
         let nk: [u8; 32] = open.nk_public.as_slice().try_into().unwrap();
         let qualifying =
             link_qualifying_data(&nonce, open.phase, &nk, &open.node_id, &self.exporter);
-        check(ak_public, &qualifying, &open.quote);
+        (open, qualifying)
+    }
+
+    /// Accepts whoever opens.
+    pub(crate) async fn accept_any(&mut self) -> Open {
+        let (open, _) = self.greet().await;
+        self.accepted().await;
         open
+    }
+
+    async fn accepted(&mut self) {
+        self.sender.accept().await.unwrap();
+        self.say(&ServerFrame::Accepted {}).await;
     }
 
     pub(crate) async fn accept(&mut self, ak_public: &[u8]) -> Open {
         let open = self.hello(ak_public).await;
-        self.sender.accept().await.unwrap();
-        self.say(&ServerFrame::Accepted {}).await;
+        self.accepted().await;
         open
     }
 

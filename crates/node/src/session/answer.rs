@@ -1,27 +1,56 @@
 //! The answer to one call.
 
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
 use bootkeep_protocol::{
-    link::{Call, Outcome, Reply, ShareCall},
-    Problem, ProblemKind, EXPORTER_LEN,
+    link::{Call, Outcome, QuoteCall, Reply, ShareCall},
+    Nonce, Problem, ProblemKind, Role, EXPORTER_LEN,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::ShareRequest;
 use crate::Attester;
 
+/// Quotes of one link that are remembered; the oldest are forgotten first.
+const REMEMBERED: usize = 64;
+
+/// The quotes this link has given: who asked, with which nonce.
+#[derive(Debug, Default)]
+pub(super) struct Given(Mutex<VecDeque<(Role, Nonce)>>);
+
+impl Given {
+    fn remember(&self, call: &QuoteCall) {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.len() == REMEMBERED {
+            given.pop_front();
+        }
+        given.push_back((call.asker, call.nonce));
+    }
+
+    /// Whether the holder of this share was given the quote it names.
+    fn covers(&self, call: &ShareCall) -> bool {
+        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        given.contains(&(call.part.holder(), call.nonce))
+    }
+}
+
 pub(super) async fn answer(
     attester: &Attester,
     exporter: &[u8; EXPORTER_LEN],
+    given: &Given,
     shares: Option<&mpsc::Sender<ShareRequest>>,
     call: Call,
 ) -> Outcome {
     let answered = match call {
-        Call::Quote(call) => attester
-            .evidence(&call, exporter)
-            .await
-            .map(|evidence| Reply::Quote(Box::new(evidence))),
+        Call::Quote(call) => attester.evidence(&call, exporter).await.map(|evidence| {
+            given.remember(&call);
+            Reply::Quote(Box::new(evidence))
+        }),
         Call::Activate(call) => attester.activate(&call).await,
-        Call::Share(call) => pass_on(shares, exporter, call).await,
+        Call::Share(call) => pass_on(shares, exporter, given.covers(&call), call).await,
     };
     answered.map_or_else(Outcome::Refused, Outcome::Ok)
 }
@@ -29,6 +58,7 @@ pub(super) async fn answer(
 async fn pass_on(
     shares: Option<&mpsc::Sender<ShareRequest>>,
     exporter: &[u8; EXPORTER_LEN],
+    quoted: bool,
     call: ShareCall,
 ) -> Result<Reply, Problem> {
     let shares = shares.ok_or_else(no_shares)?;
@@ -36,6 +66,7 @@ async fn pass_on(
     let request = ShareRequest {
         call,
         exporter: *exporter,
+        quoted,
         done,
     };
     shares.try_send(request).map_err(|error| match error {

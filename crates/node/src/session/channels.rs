@@ -18,6 +18,8 @@ pub struct ShareRequest {
     pub call: ShareCall,
     /// TLS exporter of the link it came over: part of the wrapping's context.
     pub exporter: [u8; EXPORTER_LEN],
+    /// Whether this link has given the share's holder a quote with the nonce the share names.
+    pub quoted: bool,
     pub(super) done: oneshot::Sender<Result<Option<Bytes>, Problem>>,
 }
 

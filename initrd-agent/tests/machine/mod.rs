@@ -1,0 +1,193 @@
+//! A booting machine: a software TPM, the services it talks to, and systemd-cryptsetup's end of the key socket.
+
+use std::{
+    io::Read,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{extract, routing::post, Json, Router};
+use bootkeep_credential::make_credential;
+use bootkeep_evidence::{AkPublic, EkPublic};
+use bootkeep_handover::Handover;
+use bootkeep_initrd_agent::{offer_passphrase, unlock, Console, GaveUp, Settings};
+use bootkeep_node::{host::KernelFiles, AgentConfig};
+use bootkeep_protocol::{
+    registrar::{ActivateRequest, Activated, Challenge, RegisterRequest},
+    NodeId, Role,
+};
+use bootkeep_service::{BoundedJson, Limits};
+use bootkeep_swtpm::Swtpm;
+use bootkeep_tpm::{Tcti, Tpm};
+
+use crate::{
+    common::{Server, Wanted},
+    verifier::Verifier,
+};
+
+pub(crate) struct Machine {
+    pub(crate) verifier: Verifier,
+    settings: Settings,
+    folder: tempfile::TempDir,
+    _registrar: Server,
+    swtpm: Swtpm,
+}
+
+impl Machine {
+    /// Gives up after `deadline` seconds.
+    pub(crate) async fn booting(deadline: u64) -> Self {
+        let verifier = Verifier::start().await;
+        let registrar = registrar(&verifier).await;
+        let swtpm = Swtpm::bare().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, &verifier.server.pki.ca_pem).unwrap();
+        std::fs::create_dir(folder.path().join("mapper")).unwrap();
+        let text = format!(
+            "registrar: ['{}']\nverifier: ['{}']\nserver_ca: {}\n",
+            registrar.url,
+            verifier.server.url,
+            ca.display()
+        );
+        let file = folder.path().join("agent.yaml");
+        std::fs::write(&file, text).unwrap();
+        let mut config = AgentConfig::load(&file).unwrap();
+        config.deadline_seconds = deadline;
+        let nothing = folder.path().join("nothing");
+        let settings = Settings {
+            config,
+            tpm: Tcti::Swtpm { port: swtpm.port() },
+            files: KernelFiles {
+                event_log: nothing.clone(),
+                ima: nothing,
+                ..KernelFiles::default()
+            },
+            handover: Handover::at(&folder.path().join("handover")),
+            mapper: folder.path().join("mapper"),
+        };
+        Self {
+            verifier,
+            settings,
+            folder,
+            _registrar: registrar,
+            swtpm,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("key-socket")
+    }
+
+    pub(crate) fn handover(&self) -> &Handover {
+        &self.settings.handover
+    }
+
+    /// The agent's run; with the socket that systemd has made before.
+    pub(crate) fn agent(&self) -> Agent {
+        let _ = std::fs::remove_file(self.socket());
+        Agent {
+            listener: UnixListener::bind(self.socket()).unwrap(),
+            settings: Settings {
+                config: self.settings.config.clone(),
+                tpm: self.settings.tpm.clone(),
+                files: self.settings.files.clone(),
+                handover: self.settings.handover.clone(),
+                mapper: self.settings.mapper.clone(),
+            },
+        }
+    }
+
+    /// systemd-cryptsetup: reads the key, then opens the volume with whatever it got or a person typed.
+    pub(crate) fn cryptsetup(&self) -> std::thread::JoinHandle<Vec<u8>> {
+        let (socket, device) = (self.socket(), self.settings.mapper.join("cryptroot"));
+        std::thread::spawn(move || {
+            let mut key = Vec::new();
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.read_to_end(&mut key).unwrap();
+            std::fs::write(device, "").unwrap();
+            key
+        })
+    }
+
+    /// PCR 15, once the agent has let the TPM go.
+    pub(crate) fn pcr15(&self) -> [u8; 32] {
+        let way = Tcti::Swtpm {
+            port: self.swtpm.port(),
+        };
+        let mut tpm = Tpm::open(&way).unwrap();
+        tpm.pcr_read(&[15]).unwrap()[0].1
+    }
+
+    /// Whether any file of the machine holds these bytes.
+    pub(crate) fn has_on_disk(&self, bytes: &[u8]) -> bool {
+        holds(self.folder.path(), bytes)
+    }
+}
+
+pub(crate) struct Agent {
+    listener: UnixListener,
+    settings: Settings,
+}
+
+impl Agent {
+    pub(crate) async fn unlock(self) -> Result<(), GaveUp> {
+        unlock(&self.settings, self.listener, &Arc::new(Console::default())).await
+    }
+
+    /// As the program does with `passphrase: true`.
+    pub(crate) async fn unlock_or_ask(self) -> Result<(), GaveUp> {
+        let console = Arc::new(Console::default());
+        let again = self.listener.try_clone().unwrap();
+        match unlock(&self.settings, self.listener, &console).await {
+            Err(error) => offer_passphrase(&self.settings, again, &error, &console).await,
+            opened => opened,
+        }
+    }
+}
+
+fn holds(folder: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        match path.symlink_metadata().unwrap() {
+            found if found.is_dir() => holds(&path, bytes),
+            found if found.is_file() => std::fs::read(&path)
+                .unwrap()
+                .windows(bytes.len())
+                .any(|window| window == bytes),
+            _ => false,
+        }
+    })
+}
+
+/// A registrar that believes every EK.
+async fn registrar(verifier: &Verifier) -> Server {
+    let register = |BoundedJson(request): BoundedJson<RegisterRequest>| async move {
+        let ek = EkPublic::parse(request.ek_public.as_slice()).unwrap();
+        let ak = AkPublic::parse(request.ak_public.as_slice()).unwrap();
+        let made = make_credential(&ek, ak.name(), &[9; 32]).unwrap();
+        Json(Challenge {
+            node_id: NodeId::of_ek_public(request.ek_public.as_slice()),
+            challenge_id: "one".into(),
+            credential_blob: made.blob.into(),
+            encrypted_secret: made.encrypted_secret.into(),
+        })
+    };
+    let activate = |extract::Path(node_id): extract::Path<NodeId>,
+                    BoundedJson(_): BoundedJson<ActivateRequest>| async move {
+        Json(Activated {
+            node_id,
+            generation: 1,
+        })
+    };
+    let router = Router::new()
+        .route("/v1/nodes", post(register))
+        .route("/v1/nodes/{id}/activate", post(activate));
+    let pki = verifier.server.pki.clone();
+    let identity = pki.issue(&Wanted::role(Role::Registrar));
+    Server::start_as(pki, &identity, Limits::default(), router).await
+}
+
+/// Long enough for a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
