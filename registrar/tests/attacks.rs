@@ -658,3 +658,48 @@ async fn a_stranger_cannot_fill_the_memory_with_challenges() {
     let record: NodeRecord = front.record(node.id()).await.unwrap();
     assert_eq!(record.generation, 1);
 }
+
+/// Each refusal is counted under its stable code.
+#[tokio::test]
+async fn refusals_are_counted() {
+    let front = Front::alone(common::no_roots()).await;
+    let swtpm = Swtpm::bare().unwrap();
+    let node = Node::of(&swtpm).await;
+    for _ in 0..2 {
+        assert_eq!(
+            refusal(ask(&front, &node.request()).await).code,
+            "ek-no-certificate"
+        );
+    }
+    front.approve(node.id(), "n").await.unwrap();
+    front.register(&node).await.unwrap();
+    let text = front.metrics().await;
+    for line in [
+        "bootkeep_registrar_refusals_total{code=\"ek-no-certificate\"} 2",
+        "bootkeep_registrar_challenges_total 1",
+        "bootkeep_registrar_activations_total 1",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no {line} in\n{text}"
+        );
+    }
+}
+
+/// The approval is looked at again when the answer comes.
+#[tokio::test]
+async fn an_approval_withdrawn_meanwhile_counts() {
+    let swtpm = Swtpm::bare().unwrap();
+    let front = Front::alone(common::no_roots()).await;
+    let node = Node::of(&swtpm).await;
+    front.approve(node.id(), "n").await.unwrap();
+    let challenge = ask(&front, &node.request()).await.unwrap();
+    let right = solve(&node, &challenge).await;
+    let url = front.url(&format!("/v1/approvals/{}", node.id()));
+    front.client(Role::Tenant).delete(&url).await.unwrap();
+    assert_eq!(
+        refusal(answer(&front, node.id(), &right).await).code,
+        "approval-withdrawn"
+    );
+    assert!(front.records().await.is_empty());
+}

@@ -6,7 +6,7 @@ pub mod postgres;
 #[path = "../../../crates/service/tests/common/mod.rs"]
 pub mod service;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bootkeep_link::{HttpClient, HttpError};
 use bootkeep_node::{identity::IdentityError, tpm::TpmThread, Identity};
@@ -16,12 +16,16 @@ use bootkeep_protocol::{
     NodeId, Problem, Role,
 };
 use bootkeep_registrar::Registrar;
-use bootkeep_service::Limits;
+use bootkeep_service::{serve_plain, Limits};
 use bootkeep_swtpm::Swtpm;
 use bootkeep_tpm::Tcti;
 use service::{Pki, Server, Wanted};
 use sqlx::AnyPool;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use postgres::Postgres;
 
@@ -122,6 +126,20 @@ impl Front {
         self.client(Role::Tenant).put(&url, &approval).await
     }
 
+    /// What the metrics listener says.
+    pub async fn metrics(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.registrar.metrics_router();
+        tokio::spawn(serve_plain(listener, router, std::future::pending()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
     pub async fn register(&self, node: &Node) -> Result<Activated, IdentityError> {
         let urls = [self.server.url.clone()];
         node.identity
@@ -194,8 +212,4 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, IdentityError>) -> Problem 
         IdentityError::Registrar(error) => refusal(Err::<(), _>(error)),
         other => unreachable!("{other}"),
     }
-}
-
-pub fn path_of(folder: &TempDir, name: &str) -> PathBuf {
-    folder.path().join(name)
 }
