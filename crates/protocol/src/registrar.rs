@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `POST /v1/nodes` | node | [`RegisterRequest`] → [`Challenge`] |
 //! | `POST /v1/nodes/{id}/activate` | node | [`ActivateRequest`] → [`Activated`] |
-//! | `GET /v1/nodes`, `GET /v1/nodes/{id}` | verifier, tenant | → [`NodeRecord`] |
+//! | `GET /v1/nodes?after={id}&limit=N`, `GET /v1/nodes/{id}` | verifier, tenant | → [`NodeRecord`]; all of them without `limit` |
 //! | `DELETE /v1/nodes/{id}` | tenant | forgets the node |
 //! | `GET /v1/approvals`, `PUT`/`DELETE /v1/approvals/{id}` | tenant | EKs accepted without a certificate |
 
