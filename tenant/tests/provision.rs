@@ -267,14 +267,14 @@ async fn a_waiting_node_becomes_trusted_and_is_looked_at_and_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn services_restart_in_the_middle_and_nothing_is_lost() {
     let stage = Stage::new().await;
-    stage.owner.kill(Which::Registrar).await;
-    stage.owner.kill(Which::Verifier).await;
-    stage.owner.kill(Which::Ca).await;
+    stage.owner.kill(Which::Registrar);
+    stage.owner.kill(Which::Verifier);
+    stage.owner.kill(Which::Ca);
     let (mut watch, mut steps) = tell();
     let owner = stage.owner.clone();
     let restarts = tokio::spawn(async move {
         let restart = async |which: Which| {
-            owner.kill(which).await;
+            owner.kill(which);
             tokio::time::sleep(Duration::from_millis(300)).await;
             owner.start(which).await;
         };

@@ -5,13 +5,18 @@ use std::{
     net::{Ipv4Addr, TcpListener as StdListener},
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
 use bootkeep_service::{load_config, serve_tls, ServerTls};
 use bootkeep_tenant::{cli::Cli, init::init, Home};
 use clap::Parser;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    time::sleep,
+};
 
 /// Which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub enum Which {
 /// An owner and its running services.
 pub struct Owner {
     pub folder: TempDir,
-    running: Mutex<Vec<(Which, JoinHandle<()>)>>,
+    running: Mutex<Vec<(Which, Runtime)>>,
 }
 
 fn free_ports() -> [u16; 4] {
@@ -88,71 +93,88 @@ impl Owner {
         }
     }
 
-    /// Starts a service on its database.
+    /// Starts a service on its database, on threads of its own.
     pub async fn start(&self, which: Which) {
-        let task = match which {
-            Which::Registrar => self.registrar().await,
-            Which::Verifier => self.verifier().await,
-            Which::Ca => self.ca().await,
-        };
-        self.running.lock().unwrap().push((which, task));
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let home = self.path();
+        let started = runtime.spawn(async move {
+            match which {
+                Which::Registrar => registrar(&home).await,
+                Which::Verifier => verifier(&home).await,
+                Which::Ca => ca(&home).await,
+            }
+        });
+        started.await.unwrap();
+        self.running.lock().unwrap().push((which, runtime));
     }
 
-    /// Ends a service at once, as a crash does: its connections break.
-    pub async fn kill(&self, which: Which) {
-        let tasks: Vec<JoinHandle<()>> = {
-            let mut running = self.running.lock().unwrap();
-            let (killed, others) = running.drain(..).partition(|(it, _)| *it == which);
-            *running = others;
-            let killed: Vec<(Which, JoinHandle<()>)> = killed;
-            killed.into_iter().map(|(_, task)| task).collect()
-        };
-        for task in tasks {
-            task.abort();
-            let _ = task.await;
+    /// Ends a service at once, as a crash does: everything it does stops, its connections break.
+    pub fn kill(&self, which: Which) {
+        let mut running = self.running.lock().unwrap();
+        while let Some(index) = running.iter().position(|(it, _)| *it == which) {
+            running.remove(index).1.shutdown_background();
         }
-    }
-
-    async fn registrar(&self) -> JoinHandle<()> {
-        let file = self.path().join("registrar/registrar.yaml");
-        let config: bootkeep_registrar::Config = load_config(&file).unwrap();
-        let config = config.resolved(&file);
-        let roots = config.roots().unwrap();
-        let registrar = bootkeep_registrar::Registrar::open(&config.database, roots)
-            .await
-            .unwrap();
-        let router = registrar.router();
-        serve(&config.listen, config.server_tls().unwrap(), router).await
-    }
-
-    async fn verifier(&self) -> JoinHandle<()> {
-        let file = self.path().join("verifier/verifier.yaml");
-        let config: bootkeep_verifier::Config = load_config(&file).unwrap();
-        let config = config.resolved(&file);
-        let (key, registrar) = (config.state_key().unwrap(), config.registrar().unwrap());
-        let verifier = bootkeep_verifier::Verifier::open(&config.database, key, registrar)
-            .await
-            .unwrap();
-        let router = verifier.router();
-        serve(&config.listen, config.server_tls().unwrap(), router).await
-    }
-
-    async fn ca(&self) -> JoinHandle<()> {
-        let file = self.path().join("ca/ca.yaml");
-        let config: bootkeep_ca::Config = load_config(&file).unwrap();
-        let config = config.resolved(&file);
-        let key = config.state_key().unwrap();
-        let ca = bootkeep_ca::Ca::open(&config.database, &key, &config.crl_url, config.lifetimes)
-            .await
-            .unwrap();
-        let router = ca.router();
-        serve(&config.listen, config.server_tls().unwrap(), router).await
     }
 }
 
-async fn serve(listen: &str, tls: ServerTls, router: axum::Router) -> JoinHandle<()> {
-    let listener = TcpListener::bind(listen).await.unwrap();
-    tokio::spawn(async move {
-        serve_tls(listener, tls, router, pending()).await.unwrap();
-    })
+impl Drop for Owner {
+    fn drop(&mut self) {
+        for (_, runtime) in self.running.lock().unwrap().drain(..) {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn registrar(home: &Path) {
+    let file = home.join("registrar/registrar.yaml");
+    let config: bootkeep_registrar::Config = load_config(&file).unwrap();
+    let config = config.resolved(&file);
+    let roots = config.roots().unwrap();
+    let registrar = bootkeep_registrar::Registrar::open(&config.database, roots)
+        .await
+        .unwrap();
+    let router = registrar.router();
+    serve(&config.listen, config.server_tls().unwrap(), router).await;
+}
+
+async fn verifier(home: &Path) {
+    let file = home.join("verifier/verifier.yaml");
+    let config: bootkeep_verifier::Config = load_config(&file).unwrap();
+    let config = config.resolved(&file);
+    let (key, registrar) = (config.state_key().unwrap(), config.registrar().unwrap());
+    let verifier = bootkeep_verifier::Verifier::open(&config.database, key, registrar)
+        .await
+        .unwrap();
+    let router = verifier.router();
+    serve(&config.listen, config.server_tls().unwrap(), router).await;
+}
+
+async fn ca(home: &Path) {
+    let file = home.join("ca/ca.yaml");
+    let config: bootkeep_ca::Config = load_config(&file).unwrap();
+    let config = config.resolved(&file);
+    let key = config.state_key().unwrap();
+    let ca = bootkeep_ca::Ca::open(&config.database, &key, &config.crl_url, config.lifetimes)
+        .await
+        .unwrap();
+    let router = ca.router();
+    serve(&config.listen, config.server_tls().unwrap(), router).await;
+}
+
+async fn serve(listen: &str, tls: ServerTls, router: axum::Router) {
+    // The one before may not have let go of the port yet.
+    let mut bound = TcpListener::bind(listen).await;
+    for _ in 0..100 {
+        if bound.is_ok() {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+        bound = TcpListener::bind(listen).await;
+    }
+    let listener = bound.unwrap();
+    tokio::spawn(async move { serve_tls(listener, tls, router, pending()).await });
 }
