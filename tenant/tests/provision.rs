@@ -261,7 +261,7 @@ async fn a_waiting_node_becomes_trusted_and_is_looked_at_and_revoked() {
     );
     let (code, _) = run(&format!("status {id}")).await.unwrap();
     assert_eq!(code, 3);
-    runtime.abort();
+    drop(runtime);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,7 +299,7 @@ async fn services_restart_in_the_middle_and_nothing_is_lost() {
         shares.iter().all(|share| *share == shares[0]),
         "two different U"
     );
-    runtime.abort();
+    drop(runtime);
     restarts.abort();
 }
 
@@ -320,14 +320,14 @@ async fn a_tenant_that_died_goes_on_with_the_same_k() {
     }
     let (mut watch, mut steps) = tell();
     let (outcome, runtime) = tokio::join!(stage.provision(&mut watch), async {
-        booting.await.unwrap();
+        booting.done().await;
         stage.node.runtime()
     });
     assert_eq!(outcome.unwrap().state, State::Trusted);
     until(&mut steps, "resumed").await;
     let shares = stage.node.shares_u.lock().unwrap().clone();
     assert!(!shares.is_empty() && shares.iter().all(|share| *share == shares[0]));
-    runtime.abort();
+    drop(runtime);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,7 +351,7 @@ async fn k_never_forms_when_the_verifier_says_yes_and_the_tenant_no() {
     assert!(stage.node.shares_u.lock().unwrap().is_empty(), "U left");
     assert!(!stage.opened(), "K formed");
     assert!(!stage.journal().exists(), "a refused U is kept");
-    booting.abort();
+    drop(booting);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -372,7 +372,7 @@ async fn k_never_forms_when_the_tenant_says_yes_and_the_verifier_no() {
     assert_eq!(by, Party::Verifier);
     assert_eq!(codes, ["file-not-listed"]);
     assert!(!stage.opened(), "K formed");
-    booting.abort();
+    drop(booting);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,7 +391,7 @@ async fn a_latched_boot_gets_nothing() {
     assert!(stage.node.shares_u.lock().unwrap().is_empty(), "U left");
     assert!(!stage.opened());
     steps.close();
-    booting.abort();
+    drop(booting);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,7 +87,7 @@ fn plan(options: &cli::Init, hosts: &Hosts, folder: &Path) -> Result<Vec<Planned
     let authority = Authority::generate("Bootkeep service authority").map_err(failed)?;
     let ca = authority.certificate_pem();
     let mut plan = Plan::default();
-    plan.public("ca.pem", &ca);
+    plan.public("ca.pem", ca);
     plan.private("authority.key", authority.key_pem().as_bytes());
     plan.identity(
         "tenant",
@@ -103,7 +103,7 @@ fn plan(options: &cli::Init, hosts: &Hosts, folder: &Path) -> Result<Vec<Planned
             .issue_service(role, hosts.names())
             .map_err(failed)?;
         plan.identity(&format!("{role}/{name}"), &identity);
-        plan.public(&format!("{role}/ca.pem"), &ca);
+        plan.public(&format!("{role}/ca.pem"), ca);
         let yaml = templates::service(role, options, hosts, folder);
         plan.public(&format!("{role}/{role}.yaml"), &yaml);
     }
@@ -113,7 +113,7 @@ fn plan(options: &cli::Init, hosts: &Hosts, folder: &Path) -> Result<Vec<Planned
             &StateKey::generate().map_err(failed)?,
         );
     }
-    plan.public("node/ca.pem", &ca);
+    plan.public("node/ca.pem", ca);
     plan.public("node/agent.yaml", &templates::agent(options, hosts));
     plan.ek_roots(options.ek_roots.as_deref())?;
     Ok(plan.0)

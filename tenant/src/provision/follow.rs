@@ -109,7 +109,7 @@ impl<'r, 'a> Follower<'r, 'a> {
             services.steps(node, after)
         });
         let longest = if self.again {
-            self.pauses.next()
+            self.pauses.longer()
         } else {
             Duration::MAX
         };

@@ -65,8 +65,8 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// The next pause.
-    pub fn next(&mut self) -> Duration {
+    /// The next pause, longer each time.
+    pub fn longer(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (self.0 * 3 / 2).min(LONGEST);
         pause
@@ -74,7 +74,7 @@ impl Pauses {
 
     /// Sleeps, longer each time, and not past the deadline.
     pub async fn pause(&mut self, deadline: &Deadline) {
-        sleep(self.next().min(deadline.left())).await;
+        sleep(self.longer().min(deadline.left())).await;
     }
 }
 

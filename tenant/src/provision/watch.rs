@@ -1,6 +1,7 @@
 //! The steps of a provisioning, shown live.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     time::Instant,
 };
@@ -46,7 +47,7 @@ pub struct Timeline<'a> {
     began: Instant,
     began_ms: u64,
     moments: Vec<Moment>,
-    last_waiting: String,
+    said: BTreeSet<String>,
     watch: &'a mut dyn Watch,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Timeline<'a> {
             began: Instant::now(),
             began_ms: now_ms(),
             moments: Vec::new(),
-            last_waiting: String::new(),
+            said: BTreeSet::new(),
             watch,
         }
     }
@@ -106,23 +107,23 @@ impl<'a> Timeline<'a> {
         });
     }
 
-    /// Says what is waited for, once until it changes or a step comes.
+    /// Says what is waited for, once until a step comes.
     pub fn waiting(&mut self, what: &str) {
-        if self.last_waiting != what {
-            self.last_waiting = what.to_owned();
+        if self.said.insert(what.to_owned()) {
             self.watch.waiting(self.elapsed_ms(), what);
         }
     }
 
     fn push(&mut self, moment: Moment) {
-        self.last_waiting.clear();
+        self.said.clear();
         self.watch.moment(&moment);
         self.moments.push(moment);
     }
 
-    /// All steps.
+    /// All steps, in the order they were made; news of the verifier may have come later than that.
     #[must_use]
-    pub fn into_moments(self) -> Vec<Moment> {
+    pub fn into_moments(mut self) -> Vec<Moment> {
+        self.moments.sort_by_key(|moment| moment.at_ms);
         self.moments
     }
 }

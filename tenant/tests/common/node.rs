@@ -158,7 +158,7 @@ impl Node {
     }
 
     /// The initramfs: links until both shares came and the envelope opened. `volume` is latched then.
-    pub fn initramfs(&self) -> JoinHandle<()> {
+    pub fn initramfs(&self) -> Agent {
         let node_key = NodeKey::generate().unwrap();
         let attester = self.attester(Phase::Initramfs, node_key.public());
         let (tls, urls) = (self.tls.clone(), self.config.verifier.clone());
@@ -173,7 +173,7 @@ impl Node {
             events,
         };
         tokio::spawn(taking.run(taken));
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             loop {
                 match Session::open(&attester, &tls, &urls).await {
                     Ok(session) => match session.serve(Some(&shares), &mut queue).await {
@@ -184,14 +184,15 @@ impl Node {
                 }
                 sleep(Duration::from_millis(50)).await;
             }
-        })
+        });
+        Agent(task)
     }
 
     /// The booted system. It is attested as long as the task lives.
-    pub fn runtime(&self) -> JoinHandle<()> {
+    pub fn runtime(&self) -> Agent {
         let attester = self.attester(Phase::Runtime, [7; 32]);
         let (tls, urls) = (self.tls.clone(), self.config.verifier.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let (_events, mut queue) = event_queue();
             loop {
                 match Session::open(&attester, &tls, &urls).await {
@@ -200,13 +201,30 @@ impl Node {
                 }
                 sleep(Duration::from_millis(50)).await;
             }
-        })
+        });
+        Agent(task)
     }
 
     /// Both, one after the other.
-    pub async fn whole_boot(&self) -> JoinHandle<()> {
-        self.initramfs().await.unwrap();
+    pub async fn whole_boot(&self) -> Agent {
+        self.initramfs().done().await;
         self.runtime()
+    }
+}
+
+/// An agent at work; dropped, it stops.
+pub struct Agent(JoinHandle<()>);
+
+impl Agent {
+    /// Waits until it has done all it has to do.
+    pub async fn done(mut self) {
+        (&mut self.0).await.unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
