@@ -167,8 +167,8 @@ pub struct CreateRuntime {
     /// A root file system; repeat for more.
     #[arg(long, alias = "root", value_name = "DIR", required_unless_present_any = ["initramfs", "node", "ima_list"])]
     pub rootfs: Vec<PathBuf>,
-    /// An initramfs: an image (cpio, gzip or zstd) or an unpacked folder; repeat for more.
-    #[arg(long, value_name = "DIR-OR-IMAGE")]
+    /// An unpacked initramfs (lsinitrd --unpack, unmkinitramfs); repeat for more.
+    #[arg(long, value_name = "DIR")]
     pub initramfs: Vec<PathBuf>,
     /// A running node known to be good.
     #[arg(long, value_name = "NODE")]

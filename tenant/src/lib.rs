@@ -21,7 +21,6 @@ pub mod evidence_file;
 mod files;
 mod home;
 pub mod init;
-mod initramfs;
 pub mod local;
 pub mod look;
 pub mod node_name;

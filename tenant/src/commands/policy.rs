@@ -1,6 +1,6 @@
 //! `bootkeep policy`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bootkeep_evidence::ima::{parse_ascii, parse_binary, Entry};
 use bootkeep_policy::{
@@ -13,7 +13,6 @@ use crate::{
     cli::{self, CreateBoot, CreateRuntime, Form, PolicyCreate},
     evidence_file::EvidenceFile,
     files::{self, PUBLIC},
-    initramfs,
     output::{self, Show},
     policies::{any_policy, boot_policy, runtime_policy, AnyPolicy},
     services::Services,
@@ -193,21 +192,15 @@ async fn create_boot(home: &Home, options: &CreateBoot) -> Result<BootPolicy, Er
 }
 
 async fn create_runtime(home: &Home, options: &CreateRuntime) -> Result<RuntimePolicy, Error> {
-    let (folders, images): (Vec<PathBuf>, Vec<PathBuf>) = options
-        .initramfs
-        .iter()
-        .cloned()
-        .partition(|path| path.is_dir());
-    let trees: Vec<Tree> = options
-        .rootfs
-        .iter()
-        .chain(&folders)
-        .map(|path| Tree::root(path))
-        .collect();
-    let mut policy = RuntimePolicy::from_trees(&trees).map_err(not_made)?;
-    for image in &images {
-        initramfs::accept_files(image, &mut policy)?;
+    if let Some(image) = options.initramfs.iter().find(|path| path.is_file()) {
+        return Err(Error::Usage(format!(
+            "{} is not a folder; unpack the image first (lsinitrd --unpack, unmkinitramfs)",
+            image.display()
+        )));
     }
+    let folders = options.rootfs.iter().chain(&options.initramfs);
+    let trees: Vec<Tree> = folders.map(|path| Tree::root(path)).collect();
+    let mut policy = RuntimePolicy::from_trees(&trees).map_err(not_made)?;
     for path in &options.ima_list {
         add_list(&mut policy, &read_list(path)?)?;
     }
