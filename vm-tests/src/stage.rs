@@ -382,8 +382,9 @@ impl Stage<'_> {
     /// When `bootkeep status` fails.
     pub fn status(&self, node: &str) -> Result<Value> {
         let output = self.owner.finish(&["--output", "json", "status", node])?;
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("`bootkeep status` said {}", crate::owner::said(&output)))
+        let value: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`bootkeep status` said {}", crate::owner::said(&output)))?;
+        Ok(value["verifier"].clone())
     }
 }
 
