@@ -12,6 +12,8 @@ use anyhow::{bail, Result};
 
 /// Lines after which nothing good follows in any scenario.
 const FATAL: &[&str] = &["Kernel panic", "end Kernel panic", "Attempted to kill init"];
+/// A line without an end that has not grown for so long is a prompt.
+const PAUSE: Duration = Duration::from_millis(400);
 /// How many of the last lines a failure shows.
 const SHOWN: usize = 25;
 
@@ -29,7 +31,15 @@ struct State {
     lines: Vec<Line>,
     partial: String,
     partial_at: Duration,
+    heard: Option<Instant>,
     ended: bool,
+}
+
+impl State {
+    /// Whether the last line is one that waits for an answer, and not one that is still being written.
+    fn is_prompt(&self) -> bool {
+        self.ended || self.heard.is_some_and(|heard| heard.elapsed() > PAUSE)
+    }
 }
 
 /// The console of one machine.
@@ -73,6 +83,7 @@ impl Serial {
         let mut state = self.lock();
         state.partial.push_str(&String::from_utf8_lossy(bytes));
         state.partial_at = at;
+        state.heard = Some(Instant::now());
         let mut new = Vec::new();
         while let Some(end) = state.partial.find('\n') {
             let raw: String = state.partial.drain(..=end).collect();
@@ -109,7 +120,7 @@ impl Serial {
                 }
             }
             seen = state.lines.len();
-            if state.partial.contains(wanted) {
+            if state.is_prompt() && state.partial.contains(wanted) {
                 return Ok(Line {
                     at: state.partial_at,
                     text: plain(&state.partial),
