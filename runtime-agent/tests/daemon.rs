@@ -141,7 +141,7 @@ async fn it_attests_with_the_ak_of_the_initramfs_and_takes_no_share() {
 }
 
 #[tokio::test]
-async fn growth_and_claims_are_told_and_stopping_loses_nothing() {
+async fn growth_and_claims_are_told_and_a_claim_that_was_taken_goes_out_before_the_end() {
     let mut verifier = Verifier::start().await;
     let machine = Machine::with(&verifier).await;
     let handover = machine.settings.handover.clone();
@@ -164,8 +164,16 @@ async fn growth_and_claims_are_told_and_stopping_loses_nothing() {
     assert_eq!(machine.claims(), 0);
     machine.measure(900);
     while link.event().await != (Event::ImaGrew { count: 900 }) {}
+    handover.claim("late", "taken just before the end").unwrap();
+    while machine.claims() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     stop.send(()).unwrap();
-    while link.next().await.is_some() {}
+    let mut last = Vec::new();
+    while let Some(frame) = link.next().await {
+        last.push(format!("{frame:?}"));
+    }
+    assert!(last.iter().any(|frame| frame.contains("late")), "{last:?}");
     running.await.unwrap().unwrap();
 }
 
