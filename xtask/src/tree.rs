@@ -50,7 +50,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         "--no-dedupe",
     ];
     let text = command::output(workspace.cargo().args(tree).args(["--format", "{p}|{l}"]))?;
-    let lines: BTreeSet<&str> = text.lines().collect();
+    // An empty line stands between the trees of two members.
+    let lines: BTreeSet<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     let problems: Vec<String> = lines.into_iter().flat_map(problems).collect();
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
