@@ -27,6 +27,9 @@ pub(crate) fn pack(workspace: &Workspace, progress: Progress) -> Result<()> {
         let built = workspace.target.join("release").join(program);
         product::copy(&built, &owner.join("usr/bin").join(program), 0o755)?;
     }
+    for service in ["registrar", "verifier", "ca"] {
+        product::copy_tree(&workspace.tree.join(service).join("files"), &owner)?;
+    }
     for (folder, name) in [
         (&node, "bootkeep-node.tar.gz"),
         (&owner, "bootkeep-owner.tar.gz"),
