@@ -4,8 +4,10 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{bail, Context, Result};
 use bootkeep_vm_tests::{
+    cache::Cache,
     command,
     guest::Guest,
+    image::base,
     progress::{seconds, Progress},
     scenarios::{Scenario, SCENARIOS},
     stage::Set,
@@ -71,6 +73,9 @@ pub(crate) fn all(workspace: &Workspace, progress: Progress, fast: bool) -> Resu
     });
     tally.check(progress, "tests", || cargo_test(workspace));
     if !fast {
+        tally.check(progress, "Debian's own cloud-init", || {
+            real_cloud_init(workspace, progress)
+        });
         tally.check(progress, "virtual machines", || {
             virtual_machines(workspace, progress)
         });
@@ -161,15 +166,37 @@ fn dependencies(workspace: &Workspace) -> Result<usize> {
     tree::check(workspace).map(|()| 1)
 }
 
-/// `cargo test`, counted.
+/// The handler inside Debian's own cloud-init, in namespaces over an unpacked root file system.
+fn real_cloud_init(workspace: &Workspace, progress: Progress) -> Result<usize> {
+    setup::require_root()?;
+    let cache = Cache::at(&workspace.programs().cache)?;
+    let root = base::unpacked(&cache, progress)?;
+    let mut test = workspace.cargo();
+    test.env("BOOTKEEP_CLOUD_INIT_ROOT", root).args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package=bootkeep-cloud-init-handler",
+        "--test=real_cloud_init",
+        "--",
+        "--ignored",
+    ]);
+    counted(&mut test)
+}
+
 fn cargo_test(workspace: &Workspace) -> Result<usize> {
-    let output = command::finish(workspace.cargo().args([
+    counted(workspace.cargo().args([
         "test",
         "--quiet",
         "--workspace",
         "--locked",
         "--no-fail-fast",
-    ]))?;
+    ]))
+}
+
+/// How many tests of a `cargo test` passed.
+fn counted(test: &mut std::process::Command) -> Result<usize> {
+    let output = command::finish(test)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let passed = text.lines().filter_map(passed_of).sum();
     if !output.status.success() {

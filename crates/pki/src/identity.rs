@@ -32,7 +32,7 @@ pub(crate) fn new_key() -> Result<KeyPair, PkiError> {
 }
 
 /// The parameters of a certification authority that signs end entities only.
-pub(crate) fn authority_params(common_name: &str) -> CertificateParams {
+fn authority_params(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params
@@ -88,6 +88,10 @@ impl Authority {
     #[must_use]
     pub fn key_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(self.issuer.key().serialize_pem())
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// A service's identity: a P-256 key, the role as URI, and the host names and IP addresses it answers to.

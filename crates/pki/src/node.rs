@@ -6,14 +6,13 @@ use bootkeep_protocol::NodeId;
 use rcgen::{
     string::Ia5String, CertificateParams, CertificateRevocationListParams,
     CertificateSigningRequestParams, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
-    PKCS_ECDSA_P256_SHA256,
+    KeyIdMethod, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, PKCS_ECDSA_P256_SHA256,
 };
 use rustls_pki_types::CertificateSigningRequestDer;
 use zeroize::Zeroizing;
 
 use crate::{
-    identity::{authority_params, new_key, uri},
+    identity::{new_key, uri, Authority},
     validity, PkiError,
 };
 
@@ -23,10 +22,7 @@ const SERIAL_LEN: usize = 16;
 const MAX_COMMON_NAME: usize = 64;
 
 /// Signs node certificates and the revocation list.
-pub struct NodeAuthority {
-    certificate_pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
+pub struct NodeAuthority(Authority);
 
 /// What a node certificate says.
 #[derive(Clone, Copy, Debug)]
@@ -107,13 +103,7 @@ impl NodeAuthority {
     /// # Errors
     /// [`PkiError::Certificate`].
     pub fn generate(common_name: &str) -> Result<Self, PkiError> {
-        let key = new_key()?;
-        let params = authority_params(common_name);
-        let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self {
-            certificate_pem,
-            issuer: Issuer::new(params, key),
-        })
+        Authority::generate(common_name).map(Self)
     }
 
     /// An authority that was kept.
@@ -121,23 +111,19 @@ impl NodeAuthority {
     /// # Errors
     /// [`PkiError::Certificate`].
     pub fn from_pem(certificate_pem: &str, key_pem: &str) -> Result<Self, PkiError> {
-        let key = KeyPair::from_pem(key_pem)?;
-        Ok(Self {
-            certificate_pem: certificate_pem.into(),
-            issuer: Issuer::from_ca_cert_pem(certificate_pem, key)?,
-        })
+        Authority::from_pem(certificate_pem, key_pem).map(Self)
     }
 
     /// Its certificate, PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
+        self.0.certificate_pem()
     }
 
     /// Its private key, PKCS #8 PEM.
     #[must_use]
     pub fn key_pem(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.issuer.key().serialize_pem())
+        self.0.key_pem()
     }
 
     /// Issues a certificate for the public key of a PKCS #10 request. Nothing else of the request is used.
@@ -159,7 +145,7 @@ impl NodeAuthority {
         let mut params = node_params(terms)?;
         params.serial_number = Some(SerialNumber::from_slice(&serial));
         let not_after = u64::try_from(params.not_after.unix_timestamp()).unwrap_or(0);
-        let certificate = params.signed_by(&request.public_key, &self.issuer)?;
+        let certificate = params.signed_by(&request.public_key, self.0.issuer())?;
         Ok(NodeCertificate {
             serial: hex::encode(serial),
             certificate_pem: certificate.pem(),
@@ -186,7 +172,7 @@ impl NodeAuthority {
             revoked_certs: revoked.iter().filter_map(revoked_entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        Ok(params.signed_by(&self.issuer)?.der().as_ref().to_vec())
+        Ok(params.signed_by(self.0.issuer())?.der().as_ref().to_vec())
     }
 }
 
@@ -229,6 +215,7 @@ fn node_params(terms: &NodeCertificateTerms<'_>) -> Result<CertificateParams, Pk
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use rcgen::KeyPair;
     use x509_parser::prelude::*;
 
     use super::*;

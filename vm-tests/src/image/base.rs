@@ -73,6 +73,27 @@ pub fn recipe() -> Recipe {
     Recipe::default().text(SUITE).text(&PACKAGES.join(","))
 }
 
+/// The root file system unpacked, without kernel modules: for programs of it that run without a virtual machine.
+///
+/// # Errors
+/// As [`build`], and when it cannot be unpacked.
+pub fn unpacked(cache: &Cache, progress: Progress) -> Result<PathBuf> {
+    let archive = build(cache, progress)?;
+    cache.once("base-root", &recipe(), |path| {
+        let mut tar = Command::new("tar");
+        tar.args([
+            "--extract",
+            "--exclude=./usr/lib/modules",
+            "--exclude=./dev/*",
+        ])
+        .arg("--file")
+        .arg(&archive)
+        .arg("--directory")
+        .arg(path);
+        command::output(&mut tar).map(drop)
+    })
+}
+
 fn mmdebstrap(directory: &Path, packages: &str, debs: &Path) -> Result<()> {
     let debs = debs.display();
     let mut command = Command::new("mmdebstrap");
