@@ -174,6 +174,19 @@ impl Owner {
         command::output(self.bootkeep().args(create).arg(policy)).map(drop)
     }
 
+    /// Seals user-data for a group of nodes, as the body of a part of the cloud's user-data; gives it and its key's file.
+    ///
+    /// # Errors
+    /// When `bootkeep seal` fails.
+    pub fn seal(&self, user_data: &str) -> Result<(String, PathBuf)> {
+        let (plain, key) = (self.home.join("plain"), self.home.join("user-data.key"));
+        fs::write(&plain, user_data)?;
+        let mut seal = self.bootkeep();
+        seal.args(["seal", "--audience", "test-nodes", "--body", "--new-key"]);
+        let body = command::output(seal.arg(&key).arg(&plain))?;
+        Ok((body, key))
+    }
+
     /// Starts `bootkeep provision` in a thread of its own.
     ///
     /// # Errors
@@ -205,6 +218,9 @@ impl Owner {
             fs::write(&file, user_data)?;
             command.arg("--user-data").arg(file);
         }
+        if let Some(key) = &provision.user_data_key {
+            command.arg("--user-data-key").arg(key);
+        }
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let _ = sender.send(command::finish(&mut command));
@@ -225,6 +241,8 @@ pub struct Provision<'a> {
     pub luks_key: PathBuf,
     /// What cloud-init is to apply.
     pub user_data: Option<&'a str>,
+    /// The key of user-data that comes through the cloud.
+    pub user_data_key: Option<PathBuf>,
     /// What is good.
     pub policies: &'a Policies,
     /// How long to try (seconds).

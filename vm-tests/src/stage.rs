@@ -325,13 +325,24 @@ impl Stage<'_> {
     /// # Errors
     /// When any of it fails.
     pub fn provisioned(&self, boot: Boot<'_>) -> Result<Provisioned> {
+        self.provisioned_with(boot, |_| {})
+    }
+
+    /// The same with other arguments of `bootkeep provision`.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub fn provisioned_with(
+        &self,
+        boot: Boot<'_>,
+        change: impl FnOnce(&mut Provision<'_>),
+    ) -> Result<Provisioned> {
         let policies = self.set.policies(boot.measured);
         let mut booted = self.boot(boot)?;
         let node = self.wait_until_waiting(&booted)?;
-        let output = self
-            .owner
-            .provision(&self.provision(&node, &policies))?
-            .succeed()?;
+        let mut provision = self.provision(&node, &policies);
+        change(&mut provision);
+        let output = self.owner.provision(&provision)?.succeed()?;
         self.guest
             .wait_until_up(PATIENCE, || booted.vm.is_running())?;
         let report = serde_json::from_slice(&output.stdout)
@@ -350,6 +361,7 @@ impl Stage<'_> {
             node,
             luks_key: self.set.image.luks_key(),
             user_data: Some(USER_DATA),
+            user_data_key: None,
             policies,
             timeout: 300,
         }

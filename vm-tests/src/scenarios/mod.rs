@@ -75,6 +75,11 @@ pub const SCENARIOS: &[Scenario] = &[
         prove: cloud::foreign_user_data,
     },
     Scenario {
+        name: "foreign-part",
+        promise: "sealed user-data through the cloud is applied, parts that the cloud puts beside it are refused and reported",
+        prove: cloud::foreign_part,
+    },
+    Scenario {
         name: "unlisted-program",
         promise: "a program that is not in the policy makes the node untrusted, by name, at once",
         prove: runtime::unlisted_program,
