@@ -19,10 +19,9 @@ use crate::{
     swtpm::Manufacturer,
 };
 
-/// What cloud-init's own jobs, dracut and the machine's identity make at each boot; no digest can be known before.
-/// Nothing here is a program of the root file system.
+/// What dracut, sysusers and cloud-init write at each boot, so that no digest can be known before: data and hooks of the
+/// initramfs, and the scripts that cloud-init makes of sealed user-data.
 pub const EXCLUDES: &[&str] = &[
-    "boot_aggregate",
     "/etc/machine-id",
     "/dracut-state.sh",
     "/etc/udev/rules.d/70-luks.rules",
@@ -33,10 +32,7 @@ pub const EXCLUDES: &[&str] = &[
     "/etc/shadow",
     "/etc/gshadow",
     "/etc/.#*",
-    "/sysroot/etc/fstab",
-    "/var/log/journal/**",
-    "/var/lib/cloud/**",
-    "/var/lib/systemd/**",
+    "/var/lib/cloud/instances/*/scripts/*",
 ];
 
 /// An owner: the programs, and a home with keys, configuration and the services' state.

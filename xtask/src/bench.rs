@@ -1,13 +1,13 @@
 //! Figures. They are printed, never judged: this machine's speed is not ours.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result};
 use bootkeep_vm_tests::{
     guest::Guest,
     image::sizes::{self, Size},
     progress::Progress,
-    stage::{Boot, Set, Stage, PATIENCE},
+    stage::{Boot, Policies, Set, Stage, PATIENCE},
 };
 use serde_json::Value;
 
@@ -16,10 +16,22 @@ use crate::workspace::Workspace;
 /// Figures of others, for the eye: what and how much.
 const OTHERS: &str = "Keylime 7.14.3 with rust-keylime 0.2.9, host programs on loopback, not emulated: start to registered 0.36 s cold, \
                       0.097 s warm; payload on the node after 0.90-0.95 s; agent 19 MB resident.";
-/// The agent of the initramfs, run for its memory in the booted system: the latch refuses it, its work is the same.
-const INITRD_AGENT: &str = "import resource, subprocess\n\
-                            subprocess.run(['timeout', '8', '/usr/lib/bootkeep/bootkeep-initrd-agent'])\n\
-                            print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+/// Looks at the agent of the initramfs while it runs; what it saw last stays in /run.
+const WEIGH: &str = r#"[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=/bin/sh -c 'while sleep 0.3; do for p in /proc/[0-9]*; do read -r n < $$p/comm; [ $$n = bootkeep-initrd ] && grep -E VmHWM $$p/status > /run/weighed; done; done'
+"#;
+/// Starts that with the agent.
+const WEIGH_TOO: &str = "[Unit]\nWants=weigh.service\n";
+/// Where both are put in the initramfs. The policy of this run allows them, as no other does.
+const WEIGH_FILES: [(&str, &str); 2] = [
+    ("/etc/systemd/system/weigh.service", WEIGH),
+    (
+        "/etc/systemd/system/bootkeep-initrd-agent.socket.d/weigh.conf",
+        WEIGH_TOO,
+    ),
+];
 
 /// Sizes of initramfs images; needs the network once, for clevis's packages.
 pub(crate) fn weigh(set: &Set, progress: Progress) -> Result<()> {
@@ -53,12 +65,18 @@ pub(crate) fn boot(workspace: &Workspace, progress: Progress) -> Result<()> {
     set.learn_policies(&guest)?;
     let stage = set.stage("bench-boot", &guest)?;
     let policies = set.policies(false);
-    let cold = stage.boot(Boot::default())?;
+    let weighing = weighing(&policies, &stage.directory)?;
+    let overlay = WEIGH_FILES.map(|(path, content)| (path, content.into(), 0o644));
+    let mut cold = stage.boot(Boot {
+        overlay: overlay.into(),
+        ..Boot::default()
+    })?;
     let node = stage.wait_until_waiting(&cold)?;
     let output = stage
         .owner
-        .provision(&stage.provision(&node, &policies))?
+        .provision(&stage.provision(&node, &weighing))?
         .succeed()?;
+    guest.wait_until_up(PATIENCE, || cold.vm.is_running())?;
     println!("\nA first boot, provisioned while it waits (emulated, 2 cores)");
     times(&stage, &output.stdout)?;
     memory(&guest)?;
@@ -72,6 +90,21 @@ pub(crate) fn boot(workspace: &Workspace, progress: Progress) -> Result<()> {
     times(&stage, &output.stdout)?;
     println!("\n{OTHERS}");
     Ok(())
+}
+
+/// The policies, with the two files that look at the agent allowed.
+fn weighing(policies: &Policies, directory: &Path) -> Result<Policies> {
+    let mut runtime: Value = serde_json::from_slice(&fs::read(&policies.runtime)?)?;
+    let excludes = runtime["excludes"]
+        .as_array_mut()
+        .context("the runtime policy has no excludes")?;
+    excludes.extend(WEIGH_FILES.map(|(path, _)| Value::from(path)));
+    let path = directory.join("weighing.json");
+    fs::write(&path, runtime.to_string())?;
+    Ok(Policies {
+        boot: policies.boot.clone(),
+        runtime: path,
+    })
 }
 
 /// The agent's lines in the node's journal, with the node's own clock.
@@ -112,14 +145,10 @@ fn memory(guest: &Guest) -> Result<()> {
         "\nMemory\n  bootkeep-agent: {}",
         resident.split_whitespace().collect::<Vec<_>>().join(" ")
     );
-    let peak = guest.run(&format!("python3 -c \"{INITRD_AGENT}\""), PATIENCE)?;
-    let peak = peak
-        .text()
-        .lines()
-        .find_map(|line| line.strip_prefix("peak ").map(String::from));
+    let initrd = guest.ok("cat /run/weighed")?;
     println!(
-        "  bootkeep-initrd-agent, peak: {} kB",
-        peak.context("the agent did not run")?
+        "  bootkeep-initrd-agent: {}",
+        initrd.split_whitespace().collect::<Vec<_>>().join(" ")
     );
     Ok(())
 }
