@@ -196,7 +196,8 @@ fn cargo_test(workspace: &Workspace) -> Result<usize> {
 
 /// How many tests of a `cargo test` passed.
 fn counted(test: &mut std::process::Command) -> Result<usize> {
-    let output = command::finish(test)?;
+    // The TSS library reports what a TPM refuses; here refusals are what is tested.
+    let output = command::finish(test.env("TSS2_LOG", "all+none"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let passed = text.lines().filter_map(passed_of).sum();
     if !output.status.success() {

@@ -173,8 +173,7 @@ impl Node {
 
     /// The same TPM with an AK of another kind.
     pub async fn with_ak(self, kind: bootkeep_tpm::AkKind) -> Self {
-        self.tpm.run(move |tpm| tpm.use_ak(kind)).await.unwrap();
-        let identity = Identity::load(&self.tpm).await.unwrap();
+        let identity = Identity::load_with(&self.tpm, kind).await.unwrap();
         Self { identity, ..self }
     }
 
