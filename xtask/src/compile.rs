@@ -27,6 +27,22 @@ pub(crate) fn everything(workspace: &Workspace, progress: Progress) -> Result<()
     node(workspace, progress)
 }
 
+/// As [`everything`], with the owner's programs that `cargo test` has just built: the same features, so nothing is
+/// compiled twice.
+pub(crate) fn everything_tested(workspace: &Workspace, progress: Progress) -> Result<()> {
+    progress.step("services and bootkeep (as tested)", || {
+        let as_tested = [
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+        ];
+        command::output(workspace.cargo().args(as_tested)).map(drop)
+    })?;
+    node(workspace, progress)
+}
+
 /// Builds all programs as they are to be used.
 pub(crate) fn release(workspace: &Workspace, progress: Progress) -> Result<()> {
     progress.step("services and bootkeep (release profile)", || {

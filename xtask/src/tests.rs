@@ -13,7 +13,7 @@ use bootkeep_vm_tests::{
     stage::Set,
 };
 
-use crate::{isolate, prepare, setup, tree, workspace::Workspace};
+use crate::{compile, isolate, prepare, setup, tree, workspace::Workspace};
 
 /// How many checks held and how many did not.
 #[derive(Debug, Default)]
@@ -101,7 +101,9 @@ pub(crate) fn scenarios(
 }
 
 fn virtual_machines(workspace: &Workspace, progress: Progress) -> Result<usize> {
-    prepare(workspace, progress)?;
+    setup::require_root()?;
+    compile::everything_tested(workspace, progress)?;
+    Set::prepare(&workspace.programs(), progress)?;
     if isolate::again(&["scenarios"])? != ExitCode::SUCCESS {
         bail!("a scenario failed, see above");
     }
