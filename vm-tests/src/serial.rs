@@ -29,7 +29,7 @@ pub struct Line {
 #[derive(Default)]
 struct State {
     lines: Vec<Line>,
-    partial: String,
+    partial: Vec<u8>,
     partial_at: Duration,
     heard: Option<Instant>,
     ended: bool,
@@ -81,12 +81,12 @@ impl Serial {
 
     fn take(&self, bytes: &[u8], at: Duration) -> Vec<Line> {
         let mut state = self.lock();
-        state.partial.push_str(&String::from_utf8_lossy(bytes));
+        state.partial.extend_from_slice(bytes);
         state.partial_at = at;
         state.heard = Some(Instant::now());
         let mut new = Vec::new();
-        while let Some(end) = state.partial.find('\n') {
-            let raw: String = state.partial.drain(..=end).collect();
+        while let Some(end) = state.partial.iter().position(|byte| *byte == b'\n') {
+            let raw: Vec<u8> = state.partial.drain(..=end).collect();
             new.push(Line {
                 at,
                 text: plain(&raw),
@@ -120,7 +120,7 @@ impl Serial {
                 }
             }
             seen = state.lines.len();
-            if state.is_prompt() && state.partial.contains(wanted) {
+            if state.is_prompt() && plain(&state.partial).contains(wanted) {
                 return Ok(Line {
                     at: state.partial_at,
                     text: plain(&state.partial),
@@ -171,16 +171,18 @@ impl Serial {
 }
 
 fn last(state: &State) -> String {
+    let partial = plain(&state.partial);
     let from = state.lines.len().saturating_sub(SHOWN);
     let lines = state.lines[from..].iter().map(|line| line.text.as_str());
     lines
-        .chain([state.partial.as_str()])
+        .chain([partial.as_str()])
         .collect::<Vec<_>>()
         .join("\n")
 }
 
 /// Without escape sequences (ECMA-48 CSI) and control characters.
-fn plain(raw: &str) -> String {
+fn plain(raw: &[u8]) -> String {
+    let raw = String::from_utf8_lossy(raw);
     let mut text = String::new();
     let mut chars = raw.chars();
     while let Some(c) = chars.next() {
