@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use bootkeep_vm_tests::{
     guest::Guest,
     image::sizes::{self, Size},
@@ -80,6 +80,12 @@ pub(crate) fn boot(workspace: &Workspace, progress: Progress) -> Result<()> {
     println!("\nA first boot, provisioned while it waits (emulated, 2 cores)");
     times(&stage, &output.stdout)?;
     memory(&guest)?;
+    // An orderly end: a software TPM that is killed falls back in time.
+    guest.ok("systemctl poweroff --no-block")?;
+    ensure!(
+        cold.vm.wait_until_off(PATIENCE),
+        "the machine did not switch itself off"
+    );
     drop(cold);
     // Now the owner waits for the node, as for every later boot.
     let provisioning = stage.owner.provision(&stage.provision(&node, &policies))?;
