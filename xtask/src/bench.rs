@@ -20,7 +20,7 @@ const OTHERS: &str = "Keylime 7.14.3 with rust-keylime 0.2.9, host programs on l
 const WEIGH: &str = r#"[Unit]
 DefaultDependencies=no
 [Service]
-ExecStart=/bin/sh -c 'while sleep 0.3; do for p in /proc/[0-9]*; do read -r n < $$p/comm; [ $$n = bootkeep-initrd ] && grep -E VmHWM $$p/status > /run/weighed; done; done'
+ExecStart=/bin/sh -c 'while sleep 0.3; do for p in /proc/[0-9]*; do read -r n < $$p/comm; [ $$n = bootkeep-initrd ] && v=$$(grep VmHWM $$p/status) && echo $$v > /run/weighed; done; done'
 "#;
 /// Starts that with the agent.
 const WEIGH_TOO: &str = "[Unit]\nWants=weigh.service\n";
@@ -152,9 +152,10 @@ fn memory(guest: &Guest) -> Result<()> {
         resident.split_whitespace().collect::<Vec<_>>().join(" ")
     );
     let initrd = guest.ok("cat /run/weighed")?;
-    println!(
-        "  bootkeep-initrd-agent: {}",
-        initrd.split_whitespace().collect::<Vec<_>>().join(" ")
-    );
+    let initrd = match initrd.split_whitespace().collect::<Vec<_>>().join(" ") {
+        nothing if nothing.is_empty() => "not measured: the probe gave nothing".to_owned(),
+        figures => figures,
+    };
+    println!("  bootkeep-initrd-agent: {initrd}");
     Ok(())
 }
