@@ -17,8 +17,10 @@ use tokio::{
 
 use crate::{
     contents::Contents,
+    giving_up,
     latch::{latch, LatchedTpm},
     link::Links,
+    prompt::Prompts,
     shares::{Opened, Shares, Taken},
     stages::{Events, Registered, TpmReady},
     Console, GaveUp, KeySocket, Settings,
@@ -38,6 +40,7 @@ struct Combined {
 /// PCR 15 is extended: the key may leave the agent.
 struct Latched {
     contents: Contents,
+    tpm: TpmThread,
     _proof: LatchedTpm,
 }
 
@@ -206,13 +209,16 @@ impl Combined {
         events.step(Step::Latched).await;
         Ok(Latched {
             contents: self.contents,
+            tpm: self.tpm,
             _proof: proof,
         })
     }
 }
 
 impl Latched {
-    /// Writes the hand-over, gives the key to systemd-cryptsetup and waits for the volume.
+    /// Writes the hand-over, gives the key to systemd-cryptsetup and waits for the volume. Whatever goes wrong from here
+    /// on, and a volume that a person has opened, takes the hand-over back and the latch's value with it: only the
+    /// owner's key tells the owner's volume from another with a copied UUID.
     async fn unlock(
         self,
         settings: &Settings,
@@ -220,7 +226,25 @@ impl Latched {
         events: &Events,
         console: &Console,
     ) -> Result<(), GaveUp> {
+        let opened = self.open(settings, socket, events).await;
+        if opened.is_err() {
+            giving_up::close(settings, &self.tpm).await?;
+            return opened;
+        }
+        events.step(Step::Unlocked).await;
+        console.say(&format!("the volume {} is open", settings.config.volume));
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        settings: &Settings,
+        socket: &KeySocket,
+        events: &Events,
+    ) -> Result<(), GaveUp> {
         let volume = &settings.config.volume;
+        let prompts = Prompts::watch(&settings.ask_password)
+            .map_err(GaveUp::io("the folder of systemd's questions"))?;
         hand_over(settings, &self.contents)?;
         let device = settings.device();
         let feeding = socket.feed(&self.contents.luks_key, &device, async || {
@@ -233,8 +257,14 @@ impl Latched {
                 seconds: OPEN.as_secs(),
             })?
             .map_err(GaveUp::io("the key socket"))?;
-        events.step(Step::Unlocked).await;
-        console.say(&format!("the volume {volume} is open"));
+        let asked = prompts
+            .seen()
+            .map_err(GaveUp::io("the folder of systemd's questions"))?;
+        if asked {
+            return Err(GaveUp::OpenedByHand {
+                volume: volume.clone(),
+            });
+        }
         Ok(())
     }
 }

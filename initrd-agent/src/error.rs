@@ -53,6 +53,12 @@ pub enum GaveUp {
         /// How long was waited.
         seconds: u64,
     },
+    /// Somebody was asked for a passphrase, so nothing says that the owner's key has opened the volume.
+    #[error("a passphrase was asked for after the key of {volume} was given out: what was opened may not be the owner's volume, the hand-over is taken back")]
+    OpenedByHand {
+        /// Which volume.
+        volume: String,
+    },
     /// No listening socket from systemd.
     #[error("there is no key socket (file descriptor 3); this program is started by bootkeep-initrd-agent.socket")]
     NoSocket,

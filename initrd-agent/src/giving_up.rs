@@ -24,7 +24,7 @@ pub async fn offer_passphrase(
     console: &Arc<Console>,
 ) -> Result<(), GaveUp> {
     if let Ok(tpm) = TpmThread::open_at(settings.tpm.clone(), TPM_PATIENCE).await {
-        latch::close(&tpm).await?;
+        close(settings, &tpm).await?;
     }
     console.say("type the passphrase or the recovery key of the volume");
     let socket = KeySocket::new(listener)?;
@@ -38,6 +38,13 @@ pub async fn offer_passphrase(
         settings.config.volume
     ));
     claim(&settings.handover, reason).map_err(GaveUp::io("the hand-over to the booted system"))
+}
+
+/// Takes the hand-over back and closes PCR 15.
+pub(crate) async fn close(settings: &Settings, tpm: &TpmThread) -> Result<(), GaveUp> {
+    let withdrawn = settings.handover.withdraw();
+    latch::close(tpm).await?;
+    withdrawn.map_err(GaveUp::io("the hand-over to the booted system"))
 }
 
 fn claim(handover: &Handover, reason: &GaveUp) -> std::io::Result<()> {

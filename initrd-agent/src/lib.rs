@@ -21,6 +21,7 @@ mod hardening;
 mod key_socket;
 mod latch;
 mod link;
+mod prompt;
 mod shares;
 mod stages;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub handover: Handover,
     /// Folder of the device mapper's nodes.
     pub mapper: PathBuf,
+    /// Folder of systemd's questions for passphrases.
+    pub ask_password: PathBuf,
 }
 
 impl Settings {
@@ -61,6 +64,7 @@ impl Settings {
             files: KernelFiles::default(),
             handover: Handover::default(),
             mapper: "/dev/mapper".into(),
+            ask_password: "/run/systemd/ask-password".into(),
         }
     }
 

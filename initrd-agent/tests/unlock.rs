@@ -253,3 +253,24 @@ async fn a_person_may_open_the_volume_and_the_boot_gets_no_key_any_more() {
     let again = machine.agent().unlock().await;
     assert!(matches!(again, Err(GaveUp::AlreadyLatched)), "{again:?}");
 }
+
+/// A25: a disk with a copied UUID, which the owner's key does not open, and a person who opens it.
+#[tokio::test]
+async fn a_volume_that_a_person_has_opened_gets_no_hand_over_and_no_latch() {
+    let mut machine = Machine::booting(60).await;
+    let agent = machine.agent();
+    let cryptsetup = machine.cryptsetup_of_another_disk();
+    let (unlocked, (_, steps)) = tokio::join!(agent.unlock_or_ask(), provision(&mut machine, true));
+    unlocked.unwrap();
+    assert_eq!(cryptsetup.join().unwrap(), LUKS_KEY);
+    assert!(!steps.contains(&Step::Unlocked), "{steps:?}");
+    assert_ne!(
+        machine.pcr15(),
+        latched_pcr15(&latch_digest(VOLUME, LUKS_KEY))
+    );
+    let handed: ForAgent = machine.handover().take("agent.json").unwrap().unwrap();
+    assert!(handed.files.is_empty(), "{handed:?}");
+    assert_eq!(handed.claims[0].code, "unlocked-by-passphrase");
+    let cloud: Option<ForCloudInit> = machine.handover().take("user-data.json").unwrap();
+    assert!(cloud.is_none());
+}

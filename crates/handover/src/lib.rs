@@ -130,6 +130,19 @@ impl Handover {
             .inspect_err(|_| drop(fs::remove_file(&path)))
     }
 
+    /// Takes back what was written for agent and cloud-init and not read yet.
+    ///
+    /// # Errors
+    /// When a file that is there cannot be removed; the others are removed all the same.
+    pub fn withdraw(&self) -> io::Result<()> {
+        let removed =
+            ["agent.json", "user-data.json"].map(|name| fs::remove_file(self.0.join(name)));
+        removed.into_iter().try_for_each(|result| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    }
+
     /// Reads one file and unlinks it; `None` when it is not there.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ impl Machine {
             },
             handover: Handover::at(&folder.path().join("handover")),
             mapper: folder.path().join("mapper"),
+            ask_password: folder.path().join("ask-password"),
         };
         Self {
             verifier,
@@ -95,6 +96,7 @@ impl Machine {
                 files: self.settings.files.clone(),
                 handover: self.settings.handover.clone(),
                 mapper: self.settings.mapper.clone(),
+                ask_password: self.settings.ask_password.clone(),
             },
         }
     }
@@ -106,6 +108,22 @@ impl Machine {
             let mut key = Vec::new();
             let mut stream = UnixStream::connect(socket).unwrap();
             stream.read_to_end(&mut key).unwrap();
+            std::fs::write(device, "").unwrap();
+            key
+        })
+    }
+
+    /// systemd-cryptsetup on a disk that the key does not fit: asks a person, who types what opens it.
+    pub(crate) fn cryptsetup_of_another_disk(&self) -> std::thread::JoinHandle<Vec<u8>> {
+        let (socket, device) = (self.socket(), self.settings.mapper.join("cryptroot"));
+        let ask = self.settings.ask_password.clone();
+        std::thread::spawn(move || {
+            let mut key = Vec::new();
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.read_to_end(&mut key).unwrap();
+            std::fs::write(ask.join("tmp.1"), "").unwrap();
+            std::fs::rename(ask.join("tmp.1"), ask.join("ask.1")).unwrap();
+            std::fs::remove_file(ask.join("ask.1")).unwrap();
             std::fs::write(device, "").unwrap();
             key
         })
