@@ -70,6 +70,8 @@ impl Machine<'_> {
     pub fn start(&self, tpm: &SoftTpm, directory: &Path, watcher: Watcher) -> Result<Vm> {
         let mut command = Command::new("qemu-system-x86_64");
         command
+            // One CPU: the kernel patches its own code while it runs, and under emulation a second CPU now and then
+            // goes on in the old code for ever (a soft lockup).
             .args([
                 "-machine",
                 "q35",
@@ -78,7 +80,7 @@ impl Machine<'_> {
                 "-cpu",
                 "max",
                 "-smp",
-                "2",
+                "1",
                 "-m",
                 "1024",
             ])

@@ -90,7 +90,8 @@ impl Set {
                 .image
                 .recipe()?
                 .text(name)
-                .text(include_str!("owner.rs"));
+                .text(include_str!("owner.rs"))
+                .text(include_str!("qemu.rs"));
             self.cache.once(name, &recipe, |path| {
                 self.progress
                     .step(&format!("policies of a known-good boot ({name})"), || {
