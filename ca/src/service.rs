@@ -151,6 +151,7 @@ impl Ca {
             .revoke(node, reason, now(), |new| self.sign(new))
             .await?;
         let crl_number = crl.number;
+        let der = crl.der.clone();
         self.in_force.put(crl);
         tracing::warn!(
             node = node.short(),
@@ -162,6 +163,7 @@ impl Ca {
         Ok(RevokedCertificates {
             serials,
             crl_number,
+            crl: der.into(),
         })
     }
 }

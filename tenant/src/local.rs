@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use bootkeep_protocol::{verifier::Enrolment, Bytes, NodeId};
+use bootkeep_protocol::{policy::PolicySource, verifier::Enrolment, Bytes, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,6 +40,14 @@ fn path(home: &Home, node: &NodeId) -> PathBuf {
     home.node_folder(node).join("node.json")
 }
 
+/// The document, or the name of the policy that is followed.
+fn value_of(source: &PolicySource) -> Value {
+    match source {
+        PolicySource::Document(document) => document.clone(),
+        PolicySource::Named(name) => Value::from(name.as_str()),
+    }
+}
+
 impl LocalNode {
     /// What is kept of an enrolment.
     #[must_use]
@@ -50,8 +58,8 @@ impl LocalNode {
             generation: enrolment.generation,
             ak_digest: enrolment.ak_digest.clone(),
             latched_pcr15: enrolment.latched_pcr15.clone(),
-            boot_policy: enrolment.boot_policy.clone(),
-            runtime_policy: enrolment.runtime_policy.clone(),
+            boot_policy: value_of(&enrolment.boot_policy),
+            runtime_policy: value_of(&enrolment.runtime_policy),
         }
     }
 

@@ -17,7 +17,8 @@ use bootkeep_pki::ek::EkRoots;
 use bootkeep_policy::{inspect, BootOptions, BootPolicy, Question, RuntimePolicy};
 use bootkeep_protocol::{
     link::{Call, Event, Reply, SharePart},
-    verifier::{Enrolment, LinkInfo, State},
+    policy::PolicySource,
+    verifier::{Enrolment, LinkInfo, OnFailure, State},
     Bytes, Phase, Role,
 };
 use bootkeep_registrar::Registrar;
@@ -126,9 +127,12 @@ async fn enrolment(world: &World, host: &Host, latched: [u8; 32]) -> Enrolment {
         share_v: SHARE_V.as_slice().into(),
         envelope: ENVELOPE.into(),
         latched_pcr15: latched.as_slice().into(),
-        boot_policy: boot.to_value().unwrap(),
-        runtime_policy: runtime.to_value().unwrap(),
+        boot_policy: PolicySource::Document(boot.to_value().unwrap()),
+        runtime_policy: PolicySource::Document(runtime.to_value().unwrap()),
         interval_seconds: 60,
+        addresses: Vec::new(),
+        serials: Vec::new(),
+        on_failure: OnFailure::default(),
     }
 }
 

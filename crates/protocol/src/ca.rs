@@ -7,6 +7,7 @@
 //! | `GET /v1/certificates` | → list of [`CertificateRecord`] |
 //! | `POST /v1/nodes/{id}/revoke` | [`RevokeCertificates`] → [`RevokedCertificates`] |
 //! | `GET /crl.der`, `GET /ca.der` (plain HTTP listener) | the CRL, the CA's certificate |
+//! | `POST /ocsp`, `GET /ocsp/{base64 of the request}` (plain HTTP listener) | OCSP, RFC 6960 and RFC 5019 |
 
 use serde::{Deserialize, Serialize};
 
@@ -69,4 +70,6 @@ pub struct RevokedCertificates {
     pub serials: Vec<String>,
     /// Number of the CRL that has them.
     pub crl_number: u64,
+    /// That CRL, DER.
+    pub crl: Bytes,
 }

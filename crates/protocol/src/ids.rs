@@ -39,6 +39,16 @@ impl NodeId {
         &self.0
     }
 
+    /// The DNS name in the node's certificate, which is also its IKE identity: the first 40 digits of the id and a suffix
+    /// that no public DNS serves. Never resolved.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        format!(
+            "{}.node.bootkeep.internal",
+            self.0.get(..40).unwrap_or(&self.0)
+        )
+    }
+
     /// The first 12 digits: enough for a person to tell nodes apart.
     #[must_use]
     pub fn short(&self) -> &str {

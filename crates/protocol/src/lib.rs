@@ -9,18 +9,24 @@
 //! | [`link`] | verifier ↔ node, over the link the node dialled |
 //! | [`verifier`] | tenant → verifier |
 //! | [`ca`] | tenant → CA |
+//! | [`revocation`] | verifier → node: what the log says; node → verifier: acknowledgements |
+//! | [`policy`] | tenant → verifier: signed policies |
+//! | [`dsse`] | the form of everything signed |
 //! | [`problem`] | the refusal every endpoint answers with (RFC 9457) |
 
 #![forbid(unsafe_code)]
 
 mod bytes;
 pub mod ca;
+pub mod dsse;
 mod ids;
 pub mod limits;
 pub mod link;
+pub mod policy;
 pub mod problem;
 mod qualify;
 pub mod registrar;
+pub mod revocation;
 pub mod verifier;
 
 pub use bytes::Bytes;

@@ -24,6 +24,14 @@ pub const MAX_TEXT: usize = 256;
 pub const MAX_STEPS: usize = 256;
 /// Claims one node may send in one boot.
 pub const MAX_CLAIMS: usize = 64;
+/// Revocations one message carries.
+pub const MAX_REVOCATIONS: usize = 64;
+/// Longest time between two messages about revocations to a node that has a link (seconds): the heartbeat.
+pub const REVOCATION_HEARTBEAT_SECONDS: u64 = 10;
+/// Addresses of one node.
+pub const MAX_ADDRESSES: usize = 16;
+/// Certificates of one node.
+pub const MAX_SERIALS: usize = 64;
 /// How long a registrar challenge may be answered (seconds).
 pub const CHALLENGE_SECONDS: u64 = 60;
 /// How long the answer to one call over the link may take (seconds). A software TPM on a slow machine needs several.

@@ -13,7 +13,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootId, Bytes, NodeId, Nonce, Phase, Problem, Role};
+use crate::{
+    revocation::{RevocationsCall, RevocationsReply},
+    BootId, Bytes, NodeId, Nonce, Phase, Problem, Role,
+};
 
 /// Version of the link's messages.
 pub const LINK_VERSION: u32 = 1;
@@ -126,6 +129,8 @@ pub enum Call {
     Activate(ActivateCall),
     /// Take a share.
     Share(ShareCall),
+    /// Take what the revocation log says, and acknowledge it. Only for the running system.
+    Revocations(RevocationsCall),
 }
 
 /// Ask for evidence.
@@ -242,6 +247,8 @@ pub enum Reply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirmation: Option<Bytes>,
     },
+    /// To [`Call::Revocations`].
+    Revocations(RevocationsReply),
 }
 
 /// What a node tells without being asked. A node says it, nobody has proved it.

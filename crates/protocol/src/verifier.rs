@@ -10,14 +10,21 @@
 //! | `POST /v1/nodes/{id}/relay` | [`RelayRequest`] → [`crate::link::Reply`] |
 //! | `POST /v1/nodes/{id}/revoke` | [`RevokeRequest`] → [`NodeStatus`] |
 //! | `DELETE /v1/nodes/{id}` | forgets the enrolment and V |
+//! | `PUT /v1/policies/{kind}/{name}/{generation}` | [`crate::dsse::Envelope`] of a [`crate::policy::PolicyObject`] → [`crate::policy::PolicyRecord`] |
+//! | `GET /v1/policies` | → list of [`crate::policy::PolicyRecord`] |
+//! | `GET /v1/policies/{kind}/{name}/{generation}` | → [`crate::policy::PolicyAnswer`] |
+//! | `POST /v1/policies/{kind}/{name}/{generation}/retire` | → [`crate::policy::PolicyRecord`] |
+//! | `GET /v1/nodes/{id}/evidence` | → [`LastEvidence`] |
+//! | `GET /v1/revocations?after=N` | → [`crate::revocation::Revocations`] |
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::net::IpAddr;
 
 use crate::{
     link::{Call, Claim},
+    policy::{PolicyKind, PolicySource},
     BootId, Bytes, NodeId, Phase,
 };
+use serde::{Deserialize, Serialize};
 
 /// What the tenant gives the verifier for one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +42,32 @@ pub struct Enrolment {
     pub envelope: Bytes,
     /// The value PCR 15 has after the latch, 32 bytes.
     pub latched_pcr15: Bytes,
-    /// Boot policy document (`bootkeep-policy`).
-    pub boot_policy: Value,
-    /// Runtime policy document (`bootkeep-policy`).
-    pub runtime_policy: Value,
+    /// Boot policy.
+    pub boot_policy: PolicySource,
+    /// Runtime policy.
+    pub runtime_policy: PolicySource,
     /// Seconds between two attestations, 1 to 86400.
     pub interval_seconds: u32,
+    /// Addresses the node has in the owner's network: what its peers block when it is revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Serial numbers of the certificates in the envelope, lower-case hex.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serials: Vec<String>,
+    /// What is done when evidence of the node is refused.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// What is done when evidence of a node is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Its certificates are revoked and its peers drop it, at once.
+    #[default]
+    Revoke,
+    /// The owner is told (status, webhooks), nothing else.
+    Report,
 }
 
 /// Where a node stands (design: silence ends trust).
@@ -122,6 +149,27 @@ pub struct NodeStatus {
     pub links: Vec<Phase>,
     /// Seconds between two attestations.
     pub interval_seconds: u32,
+    /// The policies that count for the node now.
+    #[serde(default)]
+    pub policies: Vec<PolicyUse>,
+    /// Sequence number of its entry in the revocation log, while it is revoked there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<u64>,
+}
+
+/// A policy that counts for a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyUse {
+    /// About which evidence.
+    pub kind: PolicyKind,
+    /// Its name; absent for a document of the node's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The generations that count now; empty when none does, and for a document of the node's own.
+    pub generations: Vec<u64>,
+    /// SHA-256 of the document's or the newest object's text, lower-case hex; empty when there is none.
+    pub digest: String,
 }
 
 /// One step in the life of a node, for people and for timings.
@@ -187,4 +235,18 @@ pub struct RelayRequest {
 pub struct RevokeRequest {
     /// Why, for whoever reads it later.
     pub reason: String,
+}
+
+/// The last evidence of a node that the verifier appraised, whole: for a dry run of another policy. The verifier keeps
+/// it in memory; the IMA list is fetched anew from the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastEvidence {
+    /// When it was appraised, milliseconds since 1970 (UTC).
+    pub at_ms: u64,
+    /// Values of the SHA-256 bank in the last verified quote.
+    pub pcrs: Vec<crate::link::PcrValue>,
+    /// The boot event log as it was appraised, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_log: Option<Bytes>,
 }

@@ -3,7 +3,8 @@
 use bootkeep_pki::node::new_key_and_csr;
 use bootkeep_protocol::{
     ca::IssueRequest,
-    verifier::{Enrolment, NodeStatus, State},
+    policy::PolicySource,
+    verifier::{Enrolment, NodeStatus, OnFailure, State},
 };
 use bootkeep_tpkd::{seal_envelope, BootstrapKey, Envelope, Identity, Item};
 use serde::Serialize;
@@ -181,9 +182,12 @@ impl Run<'_> {
             share_v: share_v.expose().as_slice().into(),
             envelope: envelope.into(),
             latched_pcr15: inputs.latched_pcr15.as_slice().into(),
-            boot_policy: inputs.policies.boot.1.clone(),
-            runtime_policy: inputs.policies.runtime.1.clone(),
+            boot_policy: PolicySource::Document(inputs.policies.boot.1.clone()),
+            runtime_policy: PolicySource::Document(inputs.policies.runtime.1.clone()),
             interval_seconds: inputs.interval,
+            addresses: Vec::new(),
+            serials: Vec::new(),
+            on_failure: OnFailure::default(),
         };
         let journal = Journal::begin(self.home, node, &fingerprint, &share_u, enrolment)?;
         self.timeline

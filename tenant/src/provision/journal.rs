@@ -205,6 +205,8 @@ impl Journal {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use bootkeep_protocol::policy::PolicySource;
+
     use super::*;
 
     fn enrolment(v: &Share<V>) -> Enrolment {
@@ -215,8 +217,11 @@ mod tests {
             share_v: v.expose().as_slice().into(),
             envelope: vec![1].into(),
             latched_pcr15: vec![0; 32].into(),
-            boot_policy: serde_json::json!({}),
-            runtime_policy: serde_json::json!({}),
+            boot_policy: PolicySource::Document(serde_json::json!({})),
+            runtime_policy: PolicySource::Document(serde_json::json!({})),
+            addresses: Vec::new(),
+            serials: Vec::new(),
+            on_failure: bootkeep_protocol::verifier::OnFailure::default(),
             interval_seconds: 10,
         }
     }

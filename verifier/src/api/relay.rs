@@ -58,6 +58,7 @@ fn check(call: &Call) -> Result<(), Problem> {
         Call::Quote(quote) if quote.asker != Role::Tenant => {
             Err(not_relayed("only quotes for the tenant are passed on"))
         }
+        Call::Revocations(_) => Err(not_relayed("revocations come from the verifier alone")),
         Call::Share(share) if share.part != SharePart::U || share.envelope.is_some() => {
             Err(not_relayed("only share U is passed on"))
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bootkeep_policy::{BootPolicy, RuntimePolicy};
 use bootkeep_protocol::{
     limits::{clean_text, MAX_ENVELOPE, MAX_TEXT},
+    policy::PolicySource,
     verifier::Enrolment,
     Bytes, Problem, ProblemKind,
 };
@@ -87,8 +88,8 @@ impl NewEnrolment {
         let share = Zeroizing::new(exactly::<KEY_LEN>(&enrolment.share_v, "share_v")?);
         enrolment.share_v.0.zeroize();
         let latched_pcr15 = check_fields(&enrolment)?;
-        let boot_document = enrolment.boot_policy.to_string();
-        let runtime_document = enrolment.runtime_policy.to_string();
+        let boot_document = text_of(&enrolment.boot_policy)?;
+        let runtime_document = text_of(&enrolment.runtime_policy)?;
         let (boot_policy, runtime_policy) =
             policies(enrolment.boot_policy, enrolment.runtime_policy)?;
         Ok(Self {
@@ -144,10 +145,14 @@ fn check_fields(enrolment: &Enrolment) -> Result<[u8; 32], Problem> {
     Ok(latched_pcr15)
 }
 
+fn text_of(source: &PolicySource) -> Result<String, Problem> {
+    serde_json::to_string(source).map_err(|error| malformed(error.to_string()))
+}
+
 /// Policies that accept nothing are refused here already: a typing error must not look like an attack.
 fn policies(
-    boot: serde_json::Value,
-    runtime: serde_json::Value,
+    boot: PolicySource,
+    runtime: PolicySource,
 ) -> Result<(BootPolicy, RuntimePolicy), Problem> {
     let bad = |which: &str, why: &dyn std::fmt::Display| {
         Problem::new(
@@ -156,6 +161,16 @@ fn policies(
             format!("{which}: {why}"),
         )
     };
+    let document = |which: &str, source| match source {
+        PolicySource::Document(value) => Ok(value),
+        PolicySource::Named(name) => {
+            Err(bad(which, &format!("there is no policy called {name:?}")))
+        }
+    };
+    let (boot, runtime) = (
+        document("boot_policy", boot)?,
+        document("runtime_policy", runtime)?,
+    );
     let boot = BootPolicy::from_value(boot).map_err(|error| bad("boot_policy", &error))?;
     let runtime =
         RuntimePolicy::from_value(runtime).map_err(|error| bad("runtime_policy", &error))?;

@@ -195,6 +195,8 @@ impl Node {
             clock_safe: trust.clock_safe,
             links,
             interval_seconds: enrolment.terms.interval_seconds,
+            policies: Vec::new(),
+            revocation: None,
         })
     }
 

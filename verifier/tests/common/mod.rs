@@ -18,8 +18,9 @@ use bootkeep_pki::{identity::Authority, state_key::StateKey};
 use bootkeep_policy::{boot_call, inspect, BootOptions, BootPolicy, Question, RuntimePolicy};
 use bootkeep_protocol::{
     link::{Call, QuoteCall, Reply},
+    policy::PolicySource,
     registrar::{EkAssurance, NodeRecord},
-    verifier::{Enrolment, NodeStatus, RelayRequest, State, Steps},
+    verifier::{Enrolment, NodeStatus, OnFailure, RelayRequest, State, Steps},
     NodeId, Nonce, Phase, Problem, ProblemKind, Role,
 };
 use bootkeep_service::{serve_tls, ProblemResponse, ServerTls};
@@ -273,9 +274,12 @@ pub fn enrolment(machine: &Machine) -> Enrolment {
         share_v: SHARE_V.as_slice().into(),
         envelope: ENVELOPE.into(),
         latched_pcr15: latched.pcrs[15].as_slice().into(),
-        boot_policy: boot.to_value().unwrap(),
-        runtime_policy: runtime.to_value().unwrap(),
+        boot_policy: PolicySource::Document(boot.to_value().unwrap()),
+        runtime_policy: PolicySource::Document(runtime.to_value().unwrap()),
         interval_seconds: 60,
+        addresses: Vec::new(),
+        serials: Vec::new(),
+        on_failure: OnFailure::default(),
     }
 }
 

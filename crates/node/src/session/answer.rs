@@ -50,6 +50,7 @@ pub(super) async fn answer(
             Reply::Quote(Box::new(evidence))
         }),
         Call::Activate(call) => attester.activate(&call).await,
+        Call::Revocations(_) => Err(no_revocations()),
         Call::Share(call) => pass_on(shares, exporter, given.covers(&call), call).await,
     };
     answered.map_or_else(Outcome::Refused, Outcome::Ok)
@@ -77,6 +78,14 @@ async fn pass_on(
     })?;
     let confirmation = outcome.await.map_err(|_| no_shares())??;
     Ok(Reply::Share { confirmation })
+}
+
+fn no_revocations() -> Problem {
+    Problem::new(
+        ProblemKind::Conflict,
+        "no-revocations-here",
+        "this node takes no revocations now",
+    )
 }
 
 fn no_shares() -> Problem {
