@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bootkeep_link::{ClientTls, HttpClient};
 use bootkeep_protocol::{
+    policy::PolicySource,
     verifier::{Enrolment, State},
     Role,
 };
@@ -339,7 +340,10 @@ async fn k_never_forms_when_the_verifier_says_yes_and_the_tenant_no() {
         until(&mut steps, "enrolled").await;
         stage
             .tell_verifier(|enrolment| {
-                let files = enrolment.runtime_policy["files"].as_object_mut().unwrap();
+                let PolicySource::Document(policy) = &mut enrolment.runtime_policy else {
+                    panic!("a document");
+                };
+                let files = policy["files"].as_object_mut().unwrap();
                 files.insert("/sbin/unlisted".into(), hex::encode([5; 32]).into());
             })
             .await;
@@ -362,7 +366,10 @@ async fn k_never_forms_when_the_tenant_says_yes_and_the_verifier_no() {
         until(&mut steps, "enrolled").await;
         stage
             .tell_verifier(|enrolment| {
-                let files = enrolment.runtime_policy["files"].as_object_mut().unwrap();
+                let PolicySource::Document(policy) = &mut enrolment.runtime_policy else {
+                    panic!("a document");
+                };
+                let files = policy["files"].as_object_mut().unwrap();
                 files.remove("/init");
             })
             .await;

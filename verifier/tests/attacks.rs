@@ -8,6 +8,7 @@ use std::{collections::HashSet, time::Duration};
 use bootkeep_link::HttpError;
 use bootkeep_protocol::{
     link::{Call, Event, Evidence, NodeFrame, QuoteCall, ServerFrame},
+    policy::PolicySource,
     verifier::{NodeStatus, RelayRequest, RevokeRequest, State},
     Bytes, Phase, Role,
 };
@@ -65,7 +66,10 @@ async fn a02_nobody_but_the_tenant_sets_v_and_the_same_again_changes_nothing() {
     let status = world.enrol(&machine.node, &enrolment).await.unwrap();
     assert_eq!((status.state, status.attestations), (State::Trusted, 1));
     let mut later = enrolment.clone();
-    later.boot_policy["event_log"]["required"] = false.into();
+    let PolicySource::Document(document) = &mut later.boot_policy else {
+        panic!("a document");
+    };
+    document["event_log"]["required"] = false.into();
     let status = world.enrol(&machine.node, &later).await.unwrap();
     assert_eq!((status.state, status.attestations), (State::Waiting, 0));
     drop(node);
