@@ -17,7 +17,7 @@ use bootkeep_protocol::{
 use bootkeep_service::{BoundedJson, Peer, ProblemResponse};
 use rustls_pki_types::{pem::PemObject, CertificateDer};
 
-use crate::Ca;
+use crate::{ocsp, Ca};
 
 type Answer<T> = Result<Json<T>, ProblemResponse>;
 
@@ -32,7 +32,8 @@ pub(crate) fn public_router(ca: Arc<Ca>) -> Router {
     Router::new()
         .route("/crl.der", get(crl))
         .route("/ca.der", get(certificate))
-        .with_state(ca)
+        .with_state(ca.clone())
+        .merge(ocsp::router(ca))
 }
 
 async fn issue(

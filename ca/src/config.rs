@@ -26,12 +26,29 @@ pub struct Config {
     pub state_key: PathBuf,
     /// Where nodes find the revocation list; written into every certificate.
     pub crl_url: String,
+    /// Where nodes ask for the status of one certificate (OCSP); written into every certificate when given.
+    #[serde(default)]
+    pub ocsp_url: Option<String>,
+    /// Where nodes find the CA's certificate; written into every certificate when given.
+    #[serde(default)]
+    pub ca_url: Option<String>,
     /// Lifetimes.
     #[serde(default)]
     pub lifetimes: Lifetimes,
     /// Limits of the API's front.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// What is written into certificates: where the public listener is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urls {
+    /// Of the revocation list.
+    pub crl: String,
+    /// Of the OCSP responder.
+    pub ocsp: Option<String>,
+    /// Of the CA's certificate.
+    pub ca: Option<String>,
 }
 
 /// How long what the CA signs is good.
@@ -43,6 +60,8 @@ pub struct Lifetimes {
     /// Of a revocation list (hours). A new one comes at half of it, so there is always one that is good for the other
     /// half.
     pub crl_hours: u32,
+    /// Of an OCSP answer (minutes): how long whoever asked may go on without asking again.
+    pub ocsp_minutes: u32,
 }
 
 impl Default for Lifetimes {
@@ -50,6 +69,7 @@ impl Default for Lifetimes {
         Self {
             certificate_days: 365,
             crl_hours: 24,
+            ocsp_minutes: 5,
         }
     }
 }
@@ -67,6 +87,16 @@ impl Config {
             *path = resolve(file, path);
         }
         self
+    }
+
+    /// Where certificates say that the public listener is.
+    #[must_use]
+    pub fn urls(&self) -> Urls {
+        Urls {
+            crl: self.crl_url.clone(),
+            ocsp: self.ocsp_url.clone(),
+            ca: self.ca_url.clone(),
+        }
     }
 
     /// The front's TLS.

@@ -5,6 +5,7 @@
 //! | `api` | HTTP routes: the owner's behind mutual TLS, list and certificate for everyone |
 //! | `service` | issuing and revoking |
 //! | `crl` | the list in force, and when a new one is due |
+//! | `ocsp` | whether one certificate is still good |
 //! | `store` | the issuing key (sealed), serials, the list: durable before anything is acknowledged |
 
 #![forbid(unsafe_code)]
@@ -13,9 +14,10 @@ mod api;
 mod config;
 mod crl;
 mod error;
+mod ocsp;
 mod service;
 mod store;
 
-pub use config::{Config, Lifetimes};
+pub use config::{Config, Lifetimes, Urls};
 pub use error::CaError;
 pub use service::Ca;

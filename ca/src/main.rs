@@ -45,13 +45,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if matches!(arguments.command, Some(Command::Check)) {
         return Ok(());
     }
-    let ca = Ca::open(
-        &config.database,
-        &state_key,
-        &config.crl_url,
-        config.lifetimes,
-    )
-    .await?;
+    let urls = config.urls();
+    let ca = Ca::open(&config.database, &state_key, urls, config.lifetimes).await?;
     drop(state_key);
     let public = listen(&config.crl_listen).await?;
     let listener = listen(&config.listen).await?;

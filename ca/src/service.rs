@@ -1,10 +1,11 @@
 //! The CA: its parts, and what it does.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::Router;
 use bootkeep_pki::{
     node::{NodeAuthority, NodeCertificateTerms},
+    ocsp::{OcspRequest, SerialStatus},
     state_key::StateKey,
 };
 use bootkeep_protocol::{
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api,
-    config::Lifetimes,
+    config::{Lifetimes, Urls},
     crl::{self, now, Crl, InForce},
     store::{CrlContents, Database, StoredAuthority},
     CaError,
@@ -31,7 +32,7 @@ pub struct Ca {
     authority: NodeAuthority,
     database: Database,
     in_force: InForce,
-    crl_url: String,
+    urls: Urls,
     lifetimes: Lifetimes,
 }
 
@@ -43,7 +44,7 @@ impl Ca {
     pub async fn open(
         database_url: &str,
         state_key: &StateKey,
-        crl_url: &str,
+        urls: Urls,
         lifetimes: Lifetimes,
     ) -> Result<Arc<Self>, CaError> {
         let database = Database::open(database_url).await?;
@@ -51,7 +52,7 @@ impl Ca {
             authority: authority(&database, state_key).await?,
             database,
             in_force: InForce::default(),
-            crl_url: crl_url.into(),
+            urls,
             lifetimes,
         };
         ca.refresh().await?;
@@ -107,12 +108,26 @@ impl Ca {
         self.in_force.get()
     }
 
+    /// Answers an OCSP request.
+    pub(crate) async fn ocsp(&self, request: &OcspRequest) -> Result<Vec<u8>, CaError> {
+        let mut known = HashMap::new();
+        for serial in request.serials() {
+            let status = self.database.status(&serial).await?;
+            known.insert(serial, status);
+        }
+        let status = |serial: &str| known.get(serial).copied().unwrap_or(SerialStatus::Unknown);
+        let life = Duration::from_secs(u64::from(self.lifetimes.ocsp_minutes.max(1)) * 60);
+        Ok(self.authority.ocsp(request, status, life)?)
+    }
+
     pub(crate) async fn issue(&self, request: &IssueRequest) -> Result<Issued, CaError> {
         let terms = NodeCertificateTerms {
             node: &request.node_id,
             label: &request.label,
             days: self.lifetimes.certificate_days,
-            crl_url: &self.crl_url,
+            crl_url: &self.urls.crl,
+            ocsp_url: self.urls.ocsp.as_deref(),
+            ca_url: self.urls.ca.as_deref(),
         };
         let new = self.authority.issue(request.csr.as_slice(), &terms)?;
         let record = CertificateRecord {
@@ -171,7 +186,7 @@ impl Ca {
 impl std::fmt::Debug for Ca {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ca")
-            .field("crl_url", &self.crl_url)
+            .field("urls", &self.urls)
             .finish_non_exhaustive()
     }
 }

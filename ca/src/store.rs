@@ -1,6 +1,6 @@
 //! What survives a restart: the issuing key, every serial, the revocation list.
 
-use bootkeep_pki::node::RevokedSerial;
+use bootkeep_pki::{node::RevokedSerial, ocsp::SerialStatus};
 use bootkeep_protocol::{ca::CertificateRecord, NodeId};
 use bootkeep_store::Store;
 use sqlx::{any::AnyRow, migrate::Migrator, Any, Row, Transaction};
@@ -99,6 +99,21 @@ impl Database {
                 .ok()
         };
         Ok(rows.iter().filter_map(readable).collect())
+    }
+
+    /// What is known of a serial number.
+    pub(crate) async fn status(&self, serial: &str) -> Result<SerialStatus, CaError> {
+        let row = sqlx::query("SELECT revoked_at FROM certificates WHERE serial = $1")
+            .bind(serial)
+            .fetch_optional(self.0.pool())
+            .await?;
+        let Some(row) = row else {
+            return Ok(SerialStatus::Unknown);
+        };
+        Ok(match unsigned(&row, "revoked_at")? {
+            0 => SerialStatus::Good,
+            at => SerialStatus::Revoked { at },
+        })
     }
 
     /// Revokes what the node has, and puts a list in force that says so: both or nothing.

@@ -8,7 +8,7 @@ pub mod service;
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, sync::Arc};
 
-use bootkeep_ca::{Ca, CaError, Lifetimes};
+use bootkeep_ca::{Ca, CaError, Lifetimes, Urls};
 use bootkeep_link::{HttpClient, HttpError};
 use bootkeep_pki::{node::new_key_and_csr, state_key::StateKey};
 use bootkeep_protocol::{
@@ -53,8 +53,12 @@ impl Database {
 
     pub async fn open(&self, key: u8) -> Result<Arc<Ca>, CaError> {
         let key = StateKey::from_bytes([key; 32]);
-        let url = "http://crl.example/crl.der";
-        Ca::open(&self.url(), &key, url, Lifetimes::default()).await
+        let urls = Urls {
+            crl: "http://crl.example/crl.der".into(),
+            ocsp: Some("http://crl.example/ocsp".into()),
+            ca: Some("http://crl.example/ca.der".into()),
+        };
+        Ca::open(&self.url(), &key, urls, Lifetimes::default()).await
     }
 }
 

@@ -14,6 +14,9 @@ pub enum PkiError {
     /// The certification request is not one we sign.
     #[error("the certification request is not acceptable: {0}")]
     Request(&'static str),
+    /// An OCSP answer or an extension could not be written.
+    #[error("the answer cannot be written: {0}")]
+    Ocsp(#[from] x509_cert::der::Error),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(getrandom::Error),

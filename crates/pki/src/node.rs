@@ -6,13 +6,15 @@ use bootkeep_protocol::NodeId;
 use rcgen::{
     string::Ia5String, CertificateParams, CertificateRevocationListParams,
     CertificateSigningRequestParams, CrlDistributionPoint, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyIdMethod, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, PKCS_ECDSA_P256_SHA256,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
+    SerialNumber, PKCS_ECDSA_P256_SHA256,
 };
 use rustls_pki_types::CertificateSigningRequestDer;
 use zeroize::Zeroizing;
 
 use crate::{
     identity::{new_key, uri, Authority},
+    ocsp::authority_info_access,
     validity, PkiError,
 };
 
@@ -20,6 +22,8 @@ use crate::{
 const SERIAL_LEN: usize = 16;
 /// Longest common name (characters), RFC 5280 appendix A.1 `ub-common-name`.
 const MAX_COMMON_NAME: usize = 64;
+/// Names below it are identities of nodes: made from their ids, never from labels.
+const NODE_SUFFIX: &str = ".node.bootkeep.internal";
 
 /// Signs node certificates and the revocation list.
 pub struct NodeAuthority(Authority);
@@ -35,6 +39,10 @@ pub struct NodeCertificateTerms<'a> {
     pub days: u32,
     /// Where its revocation list is.
     pub crl_url: &'a str,
+    /// Where its status can be asked for (OCSP).
+    pub ocsp_url: Option<&'a str>,
+    /// Where the authority's certificate is.
+    pub ca_url: Option<&'a str>,
 }
 
 /// A node certificate.
@@ -120,6 +128,10 @@ impl NodeAuthority {
         self.0.certificate_pem()
     }
 
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.0.issuer().key()
+    }
+
     /// Its private key, PKCS #8 PEM.
     #[must_use]
     pub fn key_pem(&self) -> Zeroizing<String> {
@@ -183,19 +195,29 @@ fn revoked_entry(entry: &RevokedSerial) -> Option<RevokedCertParams> {
     Some(RevokedCertParams {
         serial_number: SerialNumber::from_slice(&serial),
         revocation_time: time.into(),
-        reason_code: None,
+        reason_code: Some(RevocationReason::PrivilegeWithdrawn),
         invalidity_date: None,
     })
+}
+
+fn dns_name(name: &str) -> Result<SanType, PkiError> {
+    let name = Ia5String::try_from(name).map_err(|_| PkiError::Name(name.into()))?;
+    Ok(SanType::DnsName(name))
+}
+
+/// A label must not claim the identity of another node.
+fn is_free_host_name(label: &str) -> bool {
+    let label = label.to_ascii_lowercase();
+    is_host_name(&label) && !label.ends_with(NODE_SUFFIX)
 }
 
 fn node_params(terms: &NodeCertificateTerms<'_>) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name_of(terms.label);
-    params.subject_alt_names = vec![uri(&format!("bootkeep://node/{}", terms.node))?];
-    if is_host_name(terms.label) {
-        let name =
-            Ia5String::try_from(terms.label).map_err(|_| PkiError::Name(terms.label.into()))?;
-        params.subject_alt_names.push(SanType::DnsName(name));
+    let identity = dns_name(&terms.node.host_name())?;
+    params.subject_alt_names = vec![uri(&format!("bootkeep://node/{}", terms.node))?, identity];
+    if is_free_host_name(terms.label) {
+        params.subject_alt_names.push(dns_name(terms.label)?);
     }
     // With it, rcgen writes the subject key identifier too.
     params.is_ca = IsCa::ExplicitNoCa;
@@ -208,6 +230,9 @@ fn node_params(terms: &NodeCertificateTerms<'_>) -> Result<CertificateParams, Pk
         uris: vec![terms.crl_url.to_owned()],
     }];
     params.use_authority_key_identifier_extension = true;
+    params
+        .custom_extensions
+        .extend(authority_info_access(terms.ocsp_url, terms.ca_url)?);
     validity::set(&mut params, terms.days);
     Ok(params)
 }
@@ -215,7 +240,6 @@ fn node_params(terms: &NodeCertificateTerms<'_>) -> Result<CertificateParams, Pk
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use rcgen::KeyPair;
     use x509_parser::prelude::*;
 
     use super::*;
@@ -226,6 +250,8 @@ mod tests {
             label: "web-1.example",
             days: 30,
             crl_url: "http://127.0.0.1/crl.der",
+            ocsp_url: Some("http://127.0.0.1/ocsp"),
+            ca_url: None,
         }
     }
 
@@ -299,5 +325,8 @@ mod tests {
         for label in ["", "web 1", "-a", "a..b", "café"] {
             assert!(!is_host_name(label), "{label}");
         }
+        let other = NodeId::of_ek_public(b"other").host_name();
+        assert!(is_host_name(&other) && is_free_host_name("web-1.example"));
+        assert!(!is_free_host_name(&other) && !is_free_host_name(&other.to_uppercase()));
     }
 }

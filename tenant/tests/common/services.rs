@@ -158,7 +158,7 @@ async fn ca(home: &Path) {
     let config: bootkeep_ca::Config = load_config(&file).unwrap();
     let config = config.resolved(&file);
     let key = config.state_key().unwrap();
-    let ca = bootkeep_ca::Ca::open(&config.database, &key, &config.crl_url, config.lifetimes)
+    let ca = bootkeep_ca::Ca::open(&config.database, &key, config.urls(), config.lifetimes)
         .await
         .unwrap();
     let router = ca.router();
