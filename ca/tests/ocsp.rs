@@ -78,13 +78,14 @@ async fn certificates_of_another_ca_are_unknown() {
     let (front, other) = (Front::alone().await, Front::alone().await);
     let theirs = other.issue(&request("one", "web-1.example")).await.unwrap();
     let ours = front.issue(&request("one", "web-1.example")).await.unwrap();
-    // Their serial with their issuer, and their serial under our name.
+    // Their serial with their issuer, their serial under our name, our serial under theirs.
     let folder = folder_of(&theirs);
     let trusted = folder_of(&ours);
     let ca = fs::read(trusted.path().join("ca.pem")).unwrap();
     fs::write(folder.path().join("ours.pem"), &ca).unwrap();
-    let serial = format!("0x{}", theirs.serial);
+    let (serial, own) = (format!("0x{}", theirs.serial), format!("0x{}", ours.serial));
     for arguments in [
+        vec!["-issuer", "ca.pem", "-serial", &own],
         vec!["-issuer", "ca.pem", "-cert", "node.pem"],
         vec!["-issuer", "ours.pem", "-serial", &serial],
     ] {
