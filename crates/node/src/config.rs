@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bootkeep_protocol::limits::REVOCATION_HEARTBEAT_SECONDS;
 use bootkeep_tpm::AkKind;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub const DEFAULT_PATH: &str = "/etc/bootkeep/agent.yaml";
 /// Largest configuration file that is read (bytes).
 const MAX_FILE: u64 = 64 * 1024;
+/// A node fails closed no sooner: the heartbeat and time for one to arrive late (seconds).
+const SHORTEST_SILENCE: u64 = REVOCATION_HEARTBEAT_SECONDS * 3 / 2;
+/// A node that fails closed does so within a week (seconds).
+const LONGEST_SILENCE: u64 = 7 * 24 * 60 * 60;
 
 /// `/etc/bootkeep/agent.yaml`. Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +41,24 @@ pub struct AgentConfig {
     /// Whether a person at the console may type the passphrase or recovery key once the initramfs has given up.
     #[serde(default)]
     pub passphrase: bool,
+    /// How the booted node hears of revocations; absent: it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationConfig>,
+}
+
+/// `revocation:` of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationConfig {
+    /// PEM file with the public keys that revocations are signed with.
+    #[serde(default = "default_revocation_keys")]
+    pub keys: PathBuf,
+    /// Without a fresh word of the verifier for this long the node speaks with no peer (seconds); absent: it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_closed_after_seconds: Option<u64>,
+    /// The node's IPsec group. The file may be missing: then there is no IPsec to enforce.
+    #[serde(default = "default_ipsec")]
+    pub ipsec: PathBuf,
 }
 
 /// The kinds of AK.
@@ -70,6 +93,12 @@ fn default_tpm() -> PathBuf {
 }
 fn default_deadline() -> u64 {
     600
+}
+fn default_revocation_keys() -> PathBuf {
+    "/etc/bootkeep/revocation.pem".into()
+}
+fn default_ipsec() -> PathBuf {
+    "/etc/bootkeep/ipsec.yaml".into()
 }
 
 /// Why there is no configuration.
@@ -153,7 +182,25 @@ impl AgentConfig {
         if !(10..=86_400).contains(&self.deadline_seconds) {
             return Err(("deadline_seconds", "10 to 86400 are allowed".into()));
         }
-        Ok(())
+        self.revocation
+            .as_ref()
+            .map_or(Ok(()), RevocationConfig::check)
+    }
+}
+
+impl RevocationConfig {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let allowed = SHORTEST_SILENCE..=LONGEST_SILENCE;
+        match self.fail_closed_after_seconds {
+            Some(seconds) if !allowed.contains(&seconds) => Err((
+                "revocation.fail_closed_after_seconds",
+                format!(
+                    "{SHORTEST_SILENCE} to {LONGEST_SILENCE} are allowed: the verifier speaks every \
+                     {REVOCATION_HEARTBEAT_SECONDS} s"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -201,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn revocation_is_off_unless_asked_for() {
+        let least = "registrar: [https://r]\nverifier: [https://v]\n";
+        assert_eq!(load(least).unwrap().revocation, None);
+        let text = format!("{least}revocation: {{fail_closed_after_seconds: 60}}\n");
+        let revocation = load(&text).unwrap().revocation.unwrap();
+        assert_eq!(revocation.fail_closed_after_seconds, Some(60));
+        assert_eq!(revocation.keys, Path::new("/etc/bootkeep/revocation.pem"));
+        assert_eq!(revocation.ipsec, Path::new("/etc/bootkeep/ipsec.yaml"));
+    }
+
+    #[test]
     fn bad_files_are_refused_by_name() {
         let cases = [
             ("registrar: []\nverifier: [https://v]\n", "registrar"),
@@ -217,6 +275,14 @@ mod tests {
             (
                 "registrar: [https://r]\nverifier: [https://v]\ndeadline_seconds: 1\n",
                 "deadline_seconds",
+            ),
+            (
+                "registrar: [https://r]\nverifier: [https://v]\nrevocation: {sesame: 1}\n",
+                "sesame",
+            ),
+            (
+                "registrar: [https://r]\nverifier: [https://v]\nrevocation: {fail_closed_after_seconds: 10}\n",
+                "15 to 604800",
             ),
         ];
         for (text, named) in cases {

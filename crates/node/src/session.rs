@@ -2,7 +2,7 @@
 //!
 //! [`Session::open`] dials, shows that the node holds its AK, and waits for the verifier's word;
 //! [`Session::serve`] then answers calls and sends events until the link ends. Quotes and activations are answered here;
-//! shares go to whoever holds the other end of a channel.
+//! shares and revocations go to whoever holds the other end of a channel.
 //!
 //! ```no_run
 //! # use bootkeep_link::{Backoff, ClientTls};
@@ -52,9 +52,11 @@ use futures_util::{stream::FuturesUnordered, StreamExt};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{attester::AttestError, Attester};
-use answer::{answer, Given};
+use answer::{answer, Given, Takers};
 
-pub use channels::{event_queue, share_channel, EventQueue, ShareRequest};
+pub use channels::{
+    event_queue, revocation_channel, share_channel, EventQueue, RevocationsRequest, ShareRequest,
+};
 
 /// Calls answered at the same time; more are refused as busy.
 const MAX_CALLS: usize = 16;
@@ -66,6 +68,7 @@ pub struct Session<'a> {
     exporter: [u8; EXPORTER_LEN],
     sender: LinkSender,
     receiver: LinkReceiver,
+    revocations: Option<mpsc::Sender<RevocationsRequest>>,
 }
 
 /// Why a link was not opened.
@@ -139,6 +142,7 @@ impl<'a> Session<'a> {
             exporter,
             sender,
             receiver,
+            revocations: None,
         };
         let nonce = session.hello().await?;
         let open = attester.open(&nonce, &exporter).await?;
@@ -180,6 +184,13 @@ impl<'a> Session<'a> {
         &self.exporter
     }
 
+    /// Lets what the verifier says of revocations go to this channel. Without one it is refused: the initramfs takes none.
+    #[must_use]
+    pub fn taking_revocations(mut self, revocations: &mpsc::Sender<RevocationsRequest>) -> Self {
+        self.revocations = Some(revocations.clone());
+        self
+    }
+
     /// Serves the link until it ends. Without a channel for shares they are refused: the running system takes none.
     ///
     /// An event whose sending failed stays in the queue for the next session.
@@ -203,6 +214,11 @@ impl<'a> Session<'a> {
         let (attester, exporter) = (self.attester, self.exporter);
         let given = Given::default();
         let given = &given;
+        let revocations = self.revocations.clone();
+        let takers = Takers {
+            shares,
+            revocations: revocations.as_ref(),
+        };
         let mut calls = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -213,7 +229,7 @@ impl<'a> Session<'a> {
                         }
                     }
                     Ok(Some(ServerFrame::Request { id, call })) => calls.push(async move {
-                        let answered = answer(attester, &exporter, given, shares, call);
+                        let answered = answer(attester, &exporter, given, takers, call);
                         let outcome = timeout(Duration::from_secs(CALL_SECONDS), answered).await;
                         (id, outcome.unwrap_or_else(|_| Outcome::Refused(too_slow())))
                     }),

@@ -6,13 +6,17 @@ mod common;
 mod node;
 mod verifier;
 
-use bootkeep_node::session::{event_queue, share_channel, Ended, OpenError, Session};
+use bootkeep_node::session::{
+    event_queue, revocation_channel, share_channel, Ended, OpenError, Session,
+};
 use bootkeep_protocol::{
+    dsse::Envelope,
     link::{
         ActivateCall, Call, Event, NodeFrame, Outcome, QuoteCall, Reply, ServerFrame, ShareCall,
         SharePart, Step,
     },
     registrar::activation_message,
+    revocation::{RevocationsCall, RevocationsReply, HEAD_TYPE},
     Bytes, Nonce, Phase, Problem, ProblemKind, Role,
 };
 use node::Node;
@@ -35,6 +39,18 @@ fn share() -> Call {
         encapsulated: vec![1; 32].into(),
         ciphertext: vec![2; 48].into(),
         envelope: None,
+    })
+}
+
+fn revocations() -> Call {
+    Call::Revocations(RevocationsCall {
+        head: Envelope {
+            payload: b"{}".to_vec().into(),
+            payload_type: HEAD_TYPE.into(),
+            signatures: Vec::new(),
+        },
+        entries: Vec::new(),
+        crl: None,
     })
 }
 
@@ -137,6 +153,11 @@ async fn bad_calls_are_refused_and_the_link_lives() {
             ("foreign credential", bad_credential, "credential-refused"),
             ("long challenge", long, "bad-call"),
             ("share to the running system", share(), "no-shares-here"),
+            (
+                "revocations to the initramfs",
+                revocations(),
+                "no-revocations-here",
+            ),
         ];
         for (name, call, wanted) in cases {
             assert_eq!(code(&link.ask(call).await), wanted, "{name}");
@@ -212,6 +233,37 @@ async fn shares_go_to_the_agent_and_its_answer_back() {
         link.close().await;
     };
     tokio::join!(session.serve(Some(&shares), &mut queue), agent, asking);
+}
+
+#[tokio::test]
+async fn revocations_go_to_whoever_takes_them_and_the_answer_back() {
+    let node = Node::start().await;
+    let verifier = Verifier::start().await;
+    let (session, mut link) = opened!(node, verifier);
+    let (_events, mut queue) = event_queue();
+    let (revoked, mut taken) = revocation_channel();
+    let session = session.taking_revocations(&revoked);
+    let reply = RevocationsReply {
+        sequence: 3,
+        digest: vec![3; 32].into(),
+        done: Vec::new(),
+    };
+    let taking = async {
+        let first = taken.recv().await.unwrap();
+        assert_eq!(Call::Revocations(first.call.clone()), revocations());
+        first.answer(Ok(reply.clone()));
+        let second = taken.recv().await.unwrap();
+        second.answer(Err(refusal("out-of-order")));
+        drop(taken.recv().await.unwrap());
+    };
+    let asking = async {
+        let taken = Outcome::Ok(Reply::Revocations(reply.clone()));
+        assert_eq!(link.ask(revocations()).await, taken);
+        assert_eq!(code(&link.ask(revocations()).await), "out-of-order");
+        assert_eq!(code(&link.ask(revocations()).await), "no-revocations-here");
+        link.close().await;
+    };
+    tokio::join!(session.serve(None, &mut queue), taking, asking);
 }
 
 #[tokio::test]

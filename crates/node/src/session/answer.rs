@@ -7,11 +7,12 @@ use std::{
 
 use bootkeep_protocol::{
     link::{Call, Outcome, QuoteCall, Reply, ShareCall},
+    revocation::RevocationsCall,
     Nonce, Problem, ProblemKind, Role, EXPORTER_LEN,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::ShareRequest;
+use super::{RevocationsRequest, ShareRequest};
 use crate::Attester;
 
 /// Quotes of one link that are remembered; the oldest are forgotten first.
@@ -37,11 +38,18 @@ impl Given {
     }
 }
 
+/// Who takes what the session itself does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Takers<'a> {
+    pub(super) shares: Option<&'a mpsc::Sender<ShareRequest>>,
+    pub(super) revocations: Option<&'a mpsc::Sender<RevocationsRequest>>,
+}
+
 pub(super) async fn answer(
     attester: &Attester,
     exporter: &[u8; EXPORTER_LEN],
     given: &Given,
-    shares: Option<&mpsc::Sender<ShareRequest>>,
+    takers: Takers<'_>,
     call: Call,
 ) -> Outcome {
     let answered = match call {
@@ -50,8 +58,8 @@ pub(super) async fn answer(
             Reply::Quote(Box::new(evidence))
         }),
         Call::Activate(call) => attester.activate(&call).await,
-        Call::Revocations(_) => Err(no_revocations()),
-        Call::Share(call) => pass_on(shares, exporter, given.covers(&call), call).await,
+        Call::Revocations(call) => relay(takers.revocations, call).await,
+        Call::Share(call) => pass_on(takers.shares, exporter, given.covers(&call), call).await,
     };
     answered.map_or_else(Outcome::Refused, Outcome::Ok)
 }
@@ -78,6 +86,25 @@ async fn pass_on(
     })?;
     let confirmation = outcome.await.map_err(|_| no_shares())??;
     Ok(Reply::Share { confirmation })
+}
+
+async fn relay(
+    revocations: Option<&mpsc::Sender<RevocationsRequest>>,
+    call: RevocationsCall,
+) -> Result<Reply, Problem> {
+    let revocations = revocations.ok_or_else(no_revocations)?;
+    let (done, outcome) = oneshot::channel();
+    let request = RevocationsRequest { call, done };
+    revocations.try_send(request).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => Problem::new(
+            ProblemKind::Busy,
+            "busy",
+            "other revocations are being taken",
+        ),
+        mpsc::error::TrySendError::Closed(_) => no_revocations(),
+    })?;
+    let reply = outcome.await.map_err(|_| no_revocations())??;
+    Ok(Reply::Revocations(reply))
 }
 
 fn no_revocations() -> Problem {

@@ -2,6 +2,7 @@
 
 use bootkeep_protocol::{
     link::{Event, ShareCall},
+    revocation::{RevocationsCall, RevocationsReply},
     Bytes, Problem, EXPORTER_LEN,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 const EVENTS: usize = 256;
 /// Shares that wait to be taken; more are refused as busy.
 const SHARES: usize = 4;
+/// Messages about revocations that wait to be taken; more are refused as busy.
+const REVOCATIONS: usize = 4;
 
 /// A share that came over the link.
 #[derive(Debug)]
@@ -35,6 +38,31 @@ impl ShareRequest {
 #[must_use]
 pub fn share_channel() -> (mpsc::Sender<ShareRequest>, mpsc::Receiver<ShareRequest>) {
     mpsc::channel(SHARES)
+}
+
+/// What the verifier says of revocations. Nothing of it was checked.
+#[derive(Debug)]
+pub struct RevocationsRequest {
+    /// As it came.
+    pub call: RevocationsCall,
+    pub(super) done: oneshot::Sender<Result<RevocationsReply, Problem>>,
+}
+
+impl RevocationsRequest {
+    /// Answers: held and acted on; or refused.
+    pub fn answer(self, outcome: Result<RevocationsReply, Problem>) {
+        // Nobody waits when the link has ended.
+        let _ = self.done.send(outcome);
+    }
+}
+
+/// A channel for revocations.
+#[must_use]
+pub fn revocation_channel() -> (
+    mpsc::Sender<RevocationsRequest>,
+    mpsc::Receiver<RevocationsRequest>,
+) {
+    mpsc::channel(REVOCATIONS)
 }
 
 /// Events on their way to the verifier, across sessions: one that was not sent is sent over the next link.
