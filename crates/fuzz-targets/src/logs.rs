@@ -2,7 +2,7 @@
 
 use bootkeep_evidence::{
     eventlog::{EventLog, MAX_EVENTS},
-    ima::{parse_ascii, parse_binary, Replay, MAX_ENTRIES},
+    ima::{parse_ascii, parse_binary, Entry, Replay, MAX_ENTRIES},
     pcr::extend,
     printable,
 };
@@ -31,6 +31,8 @@ pub fn ima_binary(input: &[u8]) {
         return;
     };
     assert!(consumed <= input.len() && whole.len() <= MAX_ENTRIES);
+    let lengths: usize = whole.iter().map(Entry::list_len).sum();
+    assert_eq!(lengths, consumed);
     let (first, read) = parse_binary(&input[..consumed / 2]).expect("a part of a good list");
     let (second, rest) = parse_binary(&input[read..consumed]).expect("the rest of a good list");
     assert_eq!(read + rest, consumed);

@@ -23,7 +23,7 @@ mod runtime;
 
 pub use appraise::{
     appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call,
-    verify_link_quote, Attested, Baseline, Booted, ImaState, KnownGood, LinkQuestion, OpenedLink,
+    verify_link_quote, Attested, Baseline, Booted, CheckpointError, ImaState, KnownGood, LinkQuestion, OpenedLink,
     Policies, Progress, Question, ATTESTED_PCRS,
 };
 pub use boot::{BootOptions, BootPolicy, EventLogRule, EventRule};

@@ -628,3 +628,54 @@ fn reasons_are_bounded() {
     assert_eq!(reasons.len(), bootkeep_policy::MAX_REASONS + 1);
     assert_eq!(reasons.last().unwrap().detail, "and 68 more");
 }
+
+#[test]
+fn a_stored_checkpoint_goes_on_where_it_was() {
+    let mut running = Running::new();
+    running.case.machine.measure("/usr/bin/true", b"true");
+    running.case.call = runtime_call(nonce(), Role::Verifier, running.ima.offset());
+    let mut evidence = running.case.evidence();
+    running.case.machine.measure("/usr/bin/evil", b"evil");
+    evidence.ima = running.case.evidence().ima;
+    assert_eq!(code(running.appraise(&evidence)), "trusted");
+    let whole = running.case.machine.ima.len() as u64;
+    assert_eq!(running.ima.offset(), whole, "the newer line is kept");
+
+    let stored = running.ima.to_bytes();
+    running.ima = ImaState::from_bytes(&stored).unwrap();
+    assert_eq!(running.ima.entries(), 3);
+    assert_eq!(running.ima.to_bytes(), stored);
+    assert!(
+        running.ima.offset() < whole,
+        "the newer line is asked for again"
+    );
+    running.case.call = runtime_call(nonce(), Role::Verifier, running.ima.offset());
+    let evidence = running.case.evidence();
+    assert!(evidence.ima.as_ref().unwrap().data.0.len() < 120);
+    assert_eq!(code(running.appraise(&evidence)), "file-not-listed");
+    let fresh = ImaState::default();
+    assert_eq!(ImaState::from_bytes(&fresh.to_bytes()), Ok(fresh));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_no_checkpoint() {
+    let mut running = Running::new();
+    assert_eq!(code(running.attest()), "trusted");
+    let good = running.ima.to_bytes();
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(ImaState::from_bytes(&bad).is_err(), "bit {bit}");
+    }
+    for length in 0..good.len() {
+        assert!(ImaState::from_bytes(&good[..length]).is_err());
+    }
+    // Whoever can write a checksum can still not claim entries without bytes.
+    for range in [8..40, 40..48, 48..56] {
+        let mut bad = good[..56].to_vec();
+        bad[range].fill(0);
+        let sum = Sha256::digest(&bad);
+        bad.extend_from_slice(&sum);
+        assert!(ImaState::from_bytes(&bad).is_err());
+    }
+}

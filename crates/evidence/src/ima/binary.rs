@@ -80,7 +80,11 @@ fn old_data(reader: &mut Reader<'_>) -> Result<Vec<u8>, Trouble> {
     if length >= OLD_NAME_LEN {
         return Err("the name is over its limit".into());
     }
-    data.extend_from_slice(reader.take(length)?);
+    let name = reader.take(length)?;
+    if name.contains(&0) {
+        return Err("the name holds a NUL".into());
+    }
+    data.extend_from_slice(name);
     data.resize(OLD_DIGEST_LEN + OLD_NAME_LEN, 0);
     Ok(data)
 }

@@ -65,6 +65,20 @@ impl Entry {
         })
     }
 
+    /// How many bytes the entry takes in the binary list.
+    #[must_use]
+    pub fn list_len(&self) -> usize {
+        const HEAD: usize = 4 + 20 + 4;
+        let data = if self.template == "ima" {
+            let name = self.template_data.get(template::OLD_DIGEST_LEN..);
+            let name = name.unwrap_or_default().iter();
+            template::OLD_DIGEST_LEN + name.take_while(|&&byte| byte != 0).count()
+        } else {
+            self.template_data.len()
+        };
+        HEAD + self.template.len() + 4 + data
+    }
+
     /// What PCR 10 of the SHA-256 bank was extended with.
     #[must_use]
     pub fn extended_digest(&self) -> [u8; 32] {

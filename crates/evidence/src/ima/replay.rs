@@ -21,6 +21,19 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Goes on where an earlier replay of the same boot stood. The caller must have kept both values itself: a value
+    /// from anywhere else makes every entry before it unseen.
+    #[must_use]
+    pub fn resume(pcr: [u8; 32], entries: u64) -> Self {
+        Self { pcr, entries }
+    }
+
+    /// PCR 10 after these entries.
+    #[must_use]
+    pub fn pcr(&self) -> &[u8; 32] {
+        &self.pcr
+    }
+
     /// Entries found in quotes so far.
     #[must_use]
     pub fn entries(&self) -> u64 {

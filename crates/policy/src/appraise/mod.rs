@@ -13,7 +13,7 @@ mod verdict;
 use bootkeep_evidence::{eventlog::EventLog, ima::Entry, ClockInfo, PcrValues};
 use bootkeep_protocol::{link::Evidence, Phase};
 
-pub use ima::ImaState;
+pub use ima::{CheckpointError, ImaState};
 pub use question::{
     boot_call, runtime_call, verify_link_quote, LinkQuestion, OpenedLink, Question, ATTESTED_PCRS,
 };

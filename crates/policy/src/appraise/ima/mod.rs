@@ -1,10 +1,14 @@
 //! The IMA list, piece by piece.
 
+mod checkpoint;
+
 use bootkeep_evidence::{
     ima::{boot_aggregate, parse_binary, Entry, Replay},
     PcrValues,
 };
 use bootkeep_protocol::{limits::MAX_IMA_SLICE, link::Evidence};
+
+pub use checkpoint::CheckpointError;
 
 use super::Entries;
 use crate::{
@@ -17,7 +21,7 @@ const IMA_PCR: u8 = 10;
 const MAX_PENDING: usize = 32 * 1024 * 1024;
 
 /// How far the list of one boot was read and appraised. Starts as the default at each boot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImaState {
     replay: Replay,
     offset: u64,
