@@ -20,6 +20,7 @@ use crate::{
     giving_up,
     latch::{latch, LatchedTpm},
     link::Links,
+    luks,
     prompt::Prompts,
     shares::{Opened, Shares, Taken},
     stages::{Events, Registered, TpmReady},
@@ -217,7 +218,7 @@ impl Combined {
 
 impl Latched {
     /// Writes the hand-over, gives the key to systemd-cryptsetup and waits for the volume. Whatever goes wrong from here
-    /// on, and a volume that a person has opened, takes the hand-over back and the latch's value with it: only the
+    /// on, a volume that a person has opened, and one whose header allows more than the owner's key, takes the hand-over back and the latch's value with it: only the
     /// owner's key tells the owner's volume from another with a copied UUID.
     async fn unlock(
         self,
@@ -265,7 +266,12 @@ impl Latched {
                 volume: volume.clone(),
             });
         }
-        Ok(())
+        luks::lower_device(&device, &settings.sys_block, &settings.devices)
+            .and_then(|below| luks::check(&below))
+            .map_err(|problem| GaveUp::NotTheOwners {
+                volume: volume.clone(),
+                problem,
+            })
     }
 }
 

@@ -59,6 +59,14 @@ pub enum GaveUp {
         /// Which volume.
         volume: String,
     },
+    /// The volume that opened is not one that only the owner's key opens.
+    #[error("the volume {volume} is not the owner's: {problem}; the hand-over is taken back")]
+    NotTheOwners {
+        /// Which volume.
+        volume: String,
+        /// What is wrong.
+        problem: crate::LuksProblem,
+    },
     /// No listening socket from systemd.
     #[error("there is no key socket (file descriptor 3); this program is started by bootkeep-initrd-agent.socket")]
     NoSocket,

@@ -16,13 +16,17 @@ const TPM_PATIENCE: Duration = Duration::from_secs(5);
 /// Without a TPM there is nothing to close, and nothing that could ask for shares either.
 ///
 /// # Errors
-/// [`GaveUp`] when the socket fails; then the unlocking fails too, closed.
+/// [`GaveUp`] when the socket fails; then the unlocking fails too, closed. A volume that is open but not the owner's is not
+/// offered to anybody.
 pub async fn offer_passphrase(
     settings: &Settings,
     listener: UnixListener,
-    reason: &GaveUp,
+    reason: GaveUp,
     console: &Arc<Console>,
 ) -> Result<(), GaveUp> {
+    if matches!(reason, GaveUp::NotTheOwners { .. }) {
+        return Err(reason);
+    }
     if let Ok(tpm) = TpmThread::open_at(settings.tpm.clone(), TPM_PATIENCE).await {
         close(settings, &tpm).await?;
     }
@@ -37,7 +41,7 @@ pub async fn offer_passphrase(
         "the volume {} is open, by hand",
         settings.config.volume
     ));
-    claim(&settings.handover, reason).map_err(GaveUp::io("the hand-over to the booted system"))
+    claim(&settings.handover, &reason).map_err(GaveUp::io("the hand-over to the booted system"))
 }
 
 /// Takes the hand-over back and closes PCR 15.

@@ -21,6 +21,7 @@ mod hardening;
 mod key_socket;
 mod latch;
 mod link;
+mod luks;
 mod prompt;
 mod shares;
 mod stages;
@@ -36,6 +37,7 @@ pub use error::GaveUp;
 pub use giving_up::offer_passphrase;
 pub use hardening::harden;
 pub use key_socket::KeySocket;
+pub use luks::LuksProblem;
 
 /// What the agent works with. A real node's comes from [`Settings::of_node`].
 #[derive(Debug)]
@@ -52,6 +54,10 @@ pub struct Settings {
     pub mapper: PathBuf,
     /// Folder of systemd's questions for passphrases.
     pub ask_password: PathBuf,
+    /// Folder of the kernel's block devices.
+    pub sys_block: PathBuf,
+    /// Folder of device nodes.
+    pub devices: PathBuf,
 }
 
 impl Settings {
@@ -65,6 +71,8 @@ impl Settings {
             handover: Handover::default(),
             mapper: "/dev/mapper".into(),
             ask_password: "/run/systemd/ask-password".into(),
+            sys_block: "/sys/class/block".into(),
+            devices: "/dev".into(),
         }
     }
 

@@ -26,7 +26,7 @@ async fn run(console: &Arc<Console>) -> Result<(), GaveUp> {
     match unlock(&settings, listener, console).await {
         Err(error) if settings.config.passphrase => {
             console.say(&format!("gave up: {error}"));
-            offer_passphrase(&settings, again, &error, console).await
+            offer_passphrase(&settings, again, error, console).await
         }
         result => result,
     }

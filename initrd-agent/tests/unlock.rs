@@ -274,3 +274,27 @@ async fn a_volume_that_a_person_has_opened_gets_no_hand_over_and_no_latch() {
     let cloud: Option<ForCloudInit> = machine.handover().take("user-data.json").unwrap();
     assert!(cloud.is_none());
 }
+
+/// A25: the owner's key has opened it, but its header lets other keys in, too.
+#[tokio::test]
+async fn a_volume_whose_header_is_not_sound_gets_no_hand_over_and_no_latch() {
+    let mut machine = Machine::booting(60).await;
+    machine.spoil_disk();
+    let agent = machine.agent();
+    let cryptsetup = machine.cryptsetup();
+    let (unlocked, (_, steps)) = tokio::join!(agent.unlock_or_ask(), provision(&mut machine, true));
+    assert!(
+        matches!(unlocked, Err(GaveUp::NotTheOwners { .. })),
+        "{unlocked:?}"
+    );
+    cryptsetup.join().unwrap();
+    assert!(!steps.contains(&Step::Unlocked), "{steps:?}");
+    assert_ne!(
+        machine.pcr15(),
+        latched_pcr15(&latch_digest(VOLUME, LUKS_KEY))
+    );
+    let handed: Option<ForAgent> = machine.handover().take("agent.json").unwrap();
+    assert!(handed.is_none());
+    let cloud: Option<ForCloudInit> = machine.handover().take("user-data.json").unwrap();
+    assert!(cloud.is_none());
+}

@@ -1,9 +1,11 @@
 //! A booting machine: a software TPM, the services it talks to, and systemd-cryptsetup's end of the key socket.
 
 use std::{
+    fs::File,
     io::Read,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -45,6 +47,8 @@ impl Machine {
         let ca = folder.path().join("ca.pem");
         std::fs::write(&ca, &verifier.server.pki.ca_pem).unwrap();
         std::fs::create_dir(folder.path().join("mapper")).unwrap();
+        std::fs::create_dir_all(folder.path().join("sys/cryptroot/slaves/disk")).unwrap();
+        make_disk(&folder.path().join("dev"));
         let text = format!(
             "registrar: ['{}']\nverifier: ['{}']\nserver_ca: {}\n",
             registrar.url,
@@ -67,6 +71,8 @@ impl Machine {
             handover: Handover::at(&folder.path().join("handover")),
             mapper: folder.path().join("mapper"),
             ask_password: folder.path().join("ask-password"),
+            sys_block: folder.path().join("sys"),
+            devices: folder.path().join("dev"),
         };
         Self {
             verifier,
@@ -75,6 +81,14 @@ impl Machine {
             _registrar: registrar,
             swtpm,
         }
+    }
+
+    /// Changes one byte of the metadata of the disk's header.
+    pub(crate) fn spoil_disk(&self) {
+        let disk = self.settings.devices.join("disk");
+        let mut bytes = std::fs::read(&disk).unwrap();
+        bytes[4100] ^= 1;
+        std::fs::write(&disk, bytes).unwrap();
     }
 
     fn socket(&self) -> PathBuf {
@@ -97,6 +111,8 @@ impl Machine {
                 handover: self.settings.handover.clone(),
                 mapper: self.settings.mapper.clone(),
                 ask_password: self.settings.ask_password.clone(),
+                sys_block: self.settings.sys_block.clone(),
+                devices: self.settings.devices.clone(),
             },
         }
     }
@@ -159,7 +175,7 @@ impl Agent {
         let console = Arc::new(Console::default());
         let again = self.listener.try_clone().unwrap();
         match unlock(&self.settings, self.listener, &console).await {
-            Err(error) => offer_passphrase(&self.settings, again, &error, &console).await,
+            Err(error) => offer_passphrase(&self.settings, again, error, &console).await,
             opened => opened,
         }
     }
@@ -177,6 +193,21 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
             _ => false,
         }
     })
+}
+
+/// A disk with LUKS on it.
+fn make_disk(devices: &Path) {
+    std::fs::create_dir(devices).unwrap();
+    let (disk, key) = (devices.join("disk"), devices.join("key"));
+    File::create(&disk).unwrap().set_len(20 << 20).unwrap();
+    std::fs::write(&key, "any").unwrap();
+    let made = Command::new("cryptsetup")
+        .args(["luksFormat", "--type", "luks2", "--batch-mode"])
+        .args(["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"])
+        .args([&disk, &key])
+        .status()
+        .unwrap();
+    assert!(made.success());
 }
 
 /// A registrar that believes every EK.

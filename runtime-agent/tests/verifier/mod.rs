@@ -1,6 +1,8 @@
 //! A verifier that hands every link to the test.
 #![allow(dead_code)]
 
+use std::collections::VecDeque;
+
 use axum::{routing::any, Router};
 use bootkeep_evidence::{AkPublic, UnverifiedQuote};
 use bootkeep_link::channel::{Receiver, Sender};
@@ -22,6 +24,8 @@ pub(crate) struct Link {
     exporter: [u8; 32],
     sender: Sender<ServerFrame>,
     frames: Receiver<NodeFrame>,
+    /// Events that came while an answer was waited for.
+    early: VecDeque<NodeFrame>,
 }
 
 impl Verifier {
@@ -37,6 +41,7 @@ impl Verifier {
                         exporter,
                         sender,
                         frames,
+                        early: VecDeque::new(),
                     };
                     drop(opened.send(link).await);
                 })
@@ -110,7 +115,10 @@ impl Link {
 
     /// The next frame; none when the node has closed the link.
     pub(crate) async fn next(&mut self) -> Option<NodeFrame> {
-        self.frames.next().await.unwrap()
+        match self.early.pop_front() {
+            Some(frame) => Some(frame),
+            None => self.frames.next().await.unwrap(),
+        }
     }
 
     pub(crate) async fn event(&mut self) -> Event {
@@ -123,9 +131,9 @@ impl Link {
     pub(crate) async fn ask(&mut self, call: Call) -> Outcome {
         self.say(&ServerFrame::Request { id: 7, call }).await;
         loop {
-            match self.next().await.unwrap() {
+            match self.frames.next().await.unwrap().unwrap() {
                 NodeFrame::Reply { id: 7, outcome } => return outcome,
-                NodeFrame::Event { .. } => {}
+                event @ NodeFrame::Event { .. } => self.early.push_back(event),
                 other => panic!("{other:?}"),
             }
         }
