@@ -18,16 +18,20 @@ mod appraise;
 mod boot;
 mod digest;
 mod error;
+mod generations;
 mod reason;
 mod runtime;
+mod signed;
 
 pub use appraise::{
     appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call,
     verify_link_quote, Attested, Baseline, Booted, CheckpointError, ImaState, KnownGood, LinkQuestion, OpenedLink,
-    Policies, Progress, Question, ATTESTED_PCRS,
+    Policies, Progress, Question, UnsafeClock, ATTESTED_PCRS,
 };
 pub use boot::{BootOptions, BootPolicy, EventLogRule, EventRule};
 pub use digest::Digest32;
 pub use error::PolicyError;
+pub use generations::{BootPolicies, Generation, Generations, Live, RuntimePolicies, MAX_LIVE};
 pub use reason::{Refusal, MAX_REASONS};
-pub use runtime::{FileDigests, MemfdRule, RuntimePolicy, Tree, ViolationRule};
+pub use runtime::{FileDigests, MemfdRule, RuntimePolicy, RuntimeRules, Tree, ViolationRule};
+pub use signed::{is_policy_name, PolicyDocument, SignedPolicy, SignedPolicyError};

@@ -37,6 +37,13 @@ impl Refusal {
         reasons
     }
 
+    /// Whether it says something about our own policies only, nothing about the node: none counts at this time.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        let ours = |reason: &Reason| matches!(reason.code.as_str(), "policy-expired" | "policy-empty");
+        self.more == 0 && self.reasons.iter().all(ours)
+    }
+
     /// Whether one of the reasons has this code.
     #[must_use]
     pub fn has(&self, code: &str) -> bool {
@@ -74,6 +81,33 @@ impl Reasons {
             self.list.push(reason(code, detail.as_ref()));
         } else {
             self.more += 1;
+        }
+    }
+
+    /// Takes a reason that another policy object gave.
+    pub(crate) fn push(&mut self, reason: Reason) {
+        self.add(&reason.code, reason.detail);
+    }
+
+    pub(crate) fn into_first(self) -> Option<Reason> {
+        self.list.into_iter().next()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds what was found elsewhere.
+    pub(crate) fn append(&mut self, other: Self) {
+        for reason in other.list {
+            self.push(reason);
+        }
+        self.more += other.more;
+    }
+
+    pub(crate) fn append_refusal(&mut self, refusal: &Refusal) {
+        for reason in refusal.reasons() {
+            self.push(reason);
         }
     }
 

@@ -11,8 +11,14 @@ mod question;
 mod verdict;
 
 use bootkeep_evidence::{eventlog::EventLog, ima::Entry, ClockInfo, PcrValues};
-use bootkeep_protocol::{link::Evidence, Phase};
+use bootkeep_protocol::{
+    link::{Claim, Evidence},
+    Phase,
+};
 
+pub(crate) use clock::ClockFacts;
+
+pub use clock::UnsafeClock;
 pub use ima::{CheckpointError, ImaState};
 pub use question::{
     boot_call, runtime_call, verify_link_quote, LinkQuestion, OpenedLink, Question, ATTESTED_PCRS,
@@ -21,21 +27,23 @@ pub use verdict::{Attested, Baseline, Booted, KnownGood, Progress};
 
 use crate::{
     boot::BootPolicy,
+    generations::Live,
     reason::{Reasons, Refusal},
-    runtime::RuntimePolicy,
+    runtime::RuntimeRules,
 };
 use question::{verify, Verified};
 
 const LATCH: u8 = 15;
 const NOT_LATCHED: [u8; 32] = [0; 32];
 
-/// The policies evidence is held against.
+/// The policies evidence is held against: a document each, or the generations that count now
+/// ([`crate::Generations::at`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Policies<'a> {
     /// For the boot.
-    pub boot: &'a BootPolicy,
+    pub boot: Live<'a, BootPolicy>,
     /// For every measured file.
-    pub runtime: &'a RuntimePolicy,
+    pub runtime: &'a dyn RuntimeRules,
 }
 
 /// Appraises a node in its initramfs, before it may have a share: the question must be [`boot_call`]'s, PCR 15 must be
@@ -66,7 +74,7 @@ pub fn appraise_boot(
         previous,
         &mut ima,
     )? {
-        Some(baseline) => Ok(Booted::new(question, &verified, baseline, ima)),
+        Some(good) => Ok(Booted::new(question, &verified, good, ima)),
         None => Err(Refusal::of(
             "ima-too-long",
             "the initramfs' IMA list does not fit in one answer",
@@ -89,7 +97,7 @@ pub fn appraise_whole(
 ) -> Result<Progress, Refusal> {
     let verified = verify(question, evidence)?;
     match whole(&verified, evidence, policies, latched, previous, ima)? {
-        Some(baseline) => Ok(Progress::Whole(Attested::new(baseline, ima.entries()))),
+        Some(good) => Ok(Progress::Whole(Attested::new(good, ima.entries()))),
         None => Ok(Progress::More),
     }
 }
@@ -102,7 +110,7 @@ pub fn appraise_whole(
 pub fn appraise_runtime(
     question: &Question<'_>,
     evidence: &Evidence,
-    policy: &RuntimePolicy,
+    policy: &dyn RuntimeRules,
     latched: &[u8; 32],
     baseline: &Baseline,
     ima: &mut ImaState,
@@ -123,8 +131,11 @@ pub fn appraise_runtime(
     if !whole {
         return Ok(Progress::More);
     }
-    let baseline = baseline.at(clock);
-    Ok(Progress::Whole(Attested::new(baseline, ima.entries())))
+    let good = Good {
+        baseline: baseline.at(clock),
+        claims: Vec::new(),
+    };
+    Ok(Progress::Whole(Attested::new(good, ima.entries())))
 }
 
 /// Reads a known-good node, to make policies from it: everything is checked but the policies.
@@ -142,6 +153,12 @@ pub fn inspect(question: &Question<'_>, evidence: &Evidence) -> Result<KnownGood
     })
 }
 
+/// What a good appraisal knows of the boot.
+struct Good {
+    baseline: Baseline,
+    claims: Vec<Claim>,
+}
+
 /// The part that boot and one-shot appraisal share; `None` when more of the IMA list is needed.
 fn whole(
     verified: &Verified,
@@ -150,17 +167,17 @@ fn whole(
     pcr15: &[u8; 32],
     previous: Option<ClockInfo>,
     ima: &mut ImaState,
-) -> Result<Option<Baseline>, Refusal> {
+) -> Result<Option<Good>, Refusal> {
     let pcrs = verified.quote.pcrs();
     let clock = verified.quote.clock();
     let mut reasons = Reasons::default();
-    if let Some(previous) = previous {
-        clock::check_forward(&previous, &clock, &mut reasons);
-    }
+    let facts = clock::check_forward(previous.as_ref(), &clock, &mut reasons);
     check_latch(pcrs, pcr15, &mut reasons);
     match event_log(evidence) {
-        Ok(log) => policies.boot.check(pcrs, log.as_ref(), &mut reasons),
-        Err(refusal) => add_all(&refusal, &mut reasons),
+        Ok(log) => policies
+            .boot
+            .check(pcrs, log.as_ref(), &facts, &mut reasons),
+        Err(refusal) => reasons.append_refusal(&refusal),
     }
     let advance = ima.advance(pcrs, evidence, policies.runtime, &mut reasons);
     reasons.verdict()?;
@@ -169,13 +186,10 @@ fn whole(
     };
     let complete = advance.is_whole();
     *ima = advance.into_state();
-    Ok(complete.then(|| Baseline::new(clock, pcrs)))
-}
-
-fn add_all(refusal: &Refusal, reasons: &mut Reasons) {
-    for reason in refusal.reasons() {
-        reasons.add(&reason.code, reason.detail);
-    }
+    Ok(complete.then(|| Good {
+        baseline: Baseline::new(clock, pcrs),
+        claims: facts.into_claims(),
+    }))
 }
 
 fn event_log(evidence: &Evidence) -> Result<Option<EventLog>, Refusal> {

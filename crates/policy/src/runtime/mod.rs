@@ -1,6 +1,7 @@
 //! Runtime policy: which files a running node may have measured.
 
 mod document;
+mod rules;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,10 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 pub use document::FileDigests;
+pub use rules::RuntimeRules;
 pub use tree::Tree;
+
+use bootkeep_protocol::verifier::Reason;
 
 use crate::{error::PolicyError, reason::Reasons};
 
@@ -278,7 +282,7 @@ impl RuntimePolicy {
     }
 
     /// Checks one entry that a quote covers. `number` counts from 0 in the whole list.
-    pub(crate) fn check(&self, number: u64, entry: &Entry, reasons: &mut Reasons) {
+    fn check(&self, number: u64, entry: &Entry, reasons: &mut Reasons) {
         let name = || format!("IMA entry {number}, {}", entry.path);
         let Some(digest) = &entry.digest else {
             let detail = format!("{}: unknown template {:?}", name(), entry.template);
@@ -331,6 +335,18 @@ impl RuntimePolicy {
                 .filter(|rest| rest.starts_with('/'))
                 .find_map(|rest| self.files.get(rest))
         })
+    }
+}
+
+impl RuntimeRules for RuntimePolicy {
+    fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    fn refusal(&self, number: u64, entry: &Entry) -> Option<Reason> {
+        let mut reasons = Reasons::default();
+        self.check(number, entry, &mut reasons);
+        reasons.into_first()
     }
 }
 

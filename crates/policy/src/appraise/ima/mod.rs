@@ -13,7 +13,7 @@ pub use checkpoint::CheckpointError;
 use super::Entries;
 use crate::{
     reason::{Reasons, Refusal},
-    runtime::RuntimePolicy,
+    runtime::RuntimeRules,
 };
 
 const IMA_PCR: u8 = 10;
@@ -64,11 +64,11 @@ impl ImaState {
         &self,
         pcrs: &PcrValues,
         evidence: &Evidence,
-        policy: &RuntimePolicy,
+        policy: &dyn RuntimeRules,
         reasons: &mut Reasons,
     ) -> Option<Advance> {
         self.step(pcrs, evidence, policy, reasons)
-            .inspect_err(|refusal| super::add_all(refusal, reasons))
+            .inspect_err(|refusal| reasons.append_refusal(refusal))
             .ok()
     }
 
@@ -76,13 +76,10 @@ impl ImaState {
         &self,
         pcrs: &PcrValues,
         evidence: &Evidence,
-        policy: &RuntimePolicy,
+        policy: &dyn RuntimeRules,
         reasons: &mut Reasons,
     ) -> Result<Advance, Refusal> {
-        if policy.is_empty() {
-            let detail = "the runtime policy lists no file: it accepts nothing";
-            return Err(Refusal::of("runtime-policy-empty", detail));
-        }
+        policy.usable()?;
         let part = self.read(evidence)?;
         let quoted = quoted(pcrs)?;
         if self.entries() == 0 {
@@ -105,14 +102,15 @@ impl ImaState {
         mut part: Part,
         covered: usize,
         replay: Replay,
-        policy: &RuntimePolicy,
+        policy: &dyn RuntimeRules,
         reasons: &mut Reasons,
     ) -> Advance {
         let newer = part.entries.split_off(covered);
         for (number, entry) in (self.entries()..).zip(&part.entries) {
             // The first one, boot_aggregate, was checked.
             if number > 0 {
-                policy.check(number, entry, reasons);
+                let refusal = policy.refusal(number, entry);
+                refusal.into_iter().for_each(|reason| reasons.push(reason));
             }
         }
         if newer.is_empty() {
