@@ -53,7 +53,7 @@ impl Policies {
     #[must_use]
     pub fn held(&self) -> bootkeep_policy::Policies<'_> {
         bootkeep_policy::Policies {
-            boot: &self.boot.0,
+            boot: (&self.boot.0).into(),
             runtime: &self.runtime.0,
         }
     }

@@ -5,6 +5,7 @@ mod common;
 
 use bootkeep_protocol::{
     link::{Call, Claim, Event, Reply, ShareCall, SharePart, Step},
+    policy::PolicySource,
     verifier::{LinkInfo, State},
     Bytes, Phase,
 };
@@ -188,7 +189,10 @@ async fn a_new_policy_for_a_running_node_needs_no_new_boot() {
     world.until(&machine.node, State::Untrusted).await;
     let mut wider = enrolment.clone();
     let digest = "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437";
-    wider.runtime_policy["files"]["/usr/bin/new"] = digest.into();
+    let PolicySource::Document(document) = &mut wider.runtime_policy else {
+        panic!("a document");
+    };
+    document["files"]["/usr/bin/new"] = digest.into();
     world.enrol(&machine.node, &wider).await.unwrap();
     let status = world.until(&machine.node, State::Trusted).await;
     assert_eq!(status.ima_entries, 3);

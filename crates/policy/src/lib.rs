@@ -25,8 +25,8 @@ mod signed;
 
 pub use appraise::{
     appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call,
-    verify_link_quote, Attested, Baseline, Booted, CheckpointError, ImaState, KnownGood, LinkQuestion, OpenedLink,
-    Policies, Progress, Question, UnsafeClock, ATTESTED_PCRS,
+    verify_link_quote, Attested, Baseline, Booted, CheckpointError, ImaState, KnownGood,
+    LinkQuestion, OpenedLink, Policies, Progress, Question, UnsafeClock, ATTESTED_PCRS,
 };
 pub use boot::{BootOptions, BootPolicy, EventLogRule, EventRule};
 pub use digest::Digest32;

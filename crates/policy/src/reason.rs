@@ -40,7 +40,8 @@ impl Refusal {
     /// Whether it says something about our own policies only, nothing about the node: none counts at this time.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        let ours = |reason: &Reason| matches!(reason.code.as_str(), "policy-expired" | "policy-empty");
+        let ours =
+            |reason: &Reason| matches!(reason.code.as_str(), "policy-expired" | "policy-empty");
         self.more == 0 && self.reasons.iter().all(ours)
     }
 

@@ -57,7 +57,7 @@ fn fifty_thousand_files_and_ten_thousand_measurements() {
         started.elapsed()
     );
     let policies = Policies {
-        boot: &boot_policy,
+        boot: (&boot_policy).into(),
         runtime: &policy,
     };
     let booted =

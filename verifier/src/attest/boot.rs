@@ -74,8 +74,8 @@ async fn appraise(
         phase: link.phase,
     };
     let policies = Policies {
-        boot: &enrolled.boot_policy,
-        runtime: &enrolled.runtime_policy,
+        boot: (&*enrolled.boot_policy).into(),
+        runtime: &*enrolled.runtime_policy,
     };
     let previous = node.trust().baseline.map(|baseline| baseline.clock());
     Ok(

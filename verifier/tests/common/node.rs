@@ -200,6 +200,11 @@ impl Serving {
                 let _ = self.shares.send(share);
                 Reply::Share { confirmation: None }
             }
+            Call::Revocations(_) => {
+                let problem =
+                    Problem::new(ProblemKind::Unavailable, "no-enforcer", "not on this node");
+                return Some(Outcome::Refused(problem));
+            }
         }))
     }
 }

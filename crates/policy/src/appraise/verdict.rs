@@ -1,13 +1,13 @@
 //! What a good appraisal gives. Only the appraising functions make these.
 
 use bootkeep_evidence::{eventlog::EventLog, ClockInfo, PcrValues};
-use bootkeep_protocol::{NodeId, Nonce, Role};
+use bootkeep_protocol::{link::Claim, NodeId, Nonce, Role};
 use serde::{Deserialize, Serialize};
 
 use super::{
     ima::ImaState,
     question::{Question, Verified},
-    Entries,
+    Entries, Good,
 };
 use crate::{digest::Digest32, reason::Reasons};
 
@@ -67,7 +67,7 @@ impl Baseline {
             );
             return;
         }
-        super::clock::check_forward(&self.clock(), now, reasons);
+        super::clock::check_within_reset(&self.clock(), now, reasons);
     }
 
     pub(super) fn check_pcrs(&self, pcrs: &PcrValues, reasons: &mut Reasons) {
@@ -93,6 +93,7 @@ pub struct Booted {
     asker: Role,
     nk_public: [u8; 32],
     baseline: Baseline,
+    claims: Vec<Claim>,
     ima: ImaState,
 }
 
@@ -100,7 +101,7 @@ impl Booted {
     pub(super) fn new(
         question: &Question<'_>,
         verified: &Verified,
-        baseline: Baseline,
+        good: Good,
         ima: ImaState,
     ) -> Self {
         Self {
@@ -108,7 +109,8 @@ impl Booted {
             nonce: question.call.nonce,
             asker: question.call.asker,
             nk_public: verified.nk_public,
-            baseline,
+            baseline: good.baseline,
+            claims: good.claims,
             ima,
         }
     }
@@ -143,6 +145,12 @@ impl Booted {
         &self.baseline
     }
 
+    /// What the owner should know of this boot though policy accepts it.
+    #[must_use]
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
     /// How far the IMA list was appraised.
     #[must_use]
     pub fn ima(&self) -> &ImaState {
@@ -154,13 +162,15 @@ impl Booted {
 #[derive(Clone, Debug)]
 pub struct Attested {
     baseline: Baseline,
+    claims: Vec<Claim>,
     ima_entries: u64,
 }
 
 impl Attested {
-    pub(super) fn new(baseline: Baseline, ima_entries: u64) -> Self {
+    pub(super) fn new(good: Good, ima_entries: u64) -> Self {
         Self {
-            baseline,
+            baseline: good.baseline,
+            claims: good.claims,
             ima_entries,
         }
     }
@@ -169,6 +179,12 @@ impl Attested {
     #[must_use]
     pub fn baseline(&self) -> &Baseline {
         &self.baseline
+    }
+
+    /// What the owner should know of this boot though policy accepts it.
+    #[must_use]
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
     }
 
     /// IMA entries appraised in this boot.

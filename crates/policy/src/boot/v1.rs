@@ -6,7 +6,7 @@ use bootkeep_evidence::{eventlog::EventLog, PcrValues};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{digest::Digest32, error::PolicyError, reason::Reasons};
+use crate::{appraise::UnsafeClock, digest::Digest32, error::PolicyError, reason::Reasons};
 
 const VERSION: u32 = 1;
 /// Most accepted values of one PCR, and most accepted events of one PCR.
@@ -31,6 +31,9 @@ pub struct BootPolicy {
     pub pcrs: BTreeMap<u8, Vec<Digest32>>,
     /// What is asked of the event log.
     pub event_log: EventLogRule,
+    /// About a boot after the power went without a shutdown.
+    #[serde(default, skip_serializing_if = "UnsafeClock::is_default")]
+    pub unsafe_clock: UnsafeClock,
 }
 
 /// Rules about the boot event log.
@@ -92,6 +95,7 @@ impl BootPolicy {
             version: VERSION,
             pcrs,
             event_log: EventLogRule::default(),
+            unsafe_clock: UnsafeClock::default(),
         };
         if let Some(log) = log {
             policy.take_log(quoted, log)?;
@@ -203,6 +207,12 @@ impl BootPolicy {
             }
             true
         });
+    }
+
+    /// What is said to a boot after the power went without a shutdown.
+    #[must_use]
+    pub fn unsafe_clock(&self) -> UnsafeClock {
+        self.unsafe_clock
     }
 
     /// Whether it accepts nothing because it asks for nothing.
