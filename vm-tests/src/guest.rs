@@ -10,10 +10,10 @@ use anyhow::{bail, Context, Result};
 use base64::{engine::general_purpose::STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
-use crate::http::{self, Handler, Request};
+use crate::http::{self, Handler, Request, Server};
 
-/// Where the harness listens; the guest knows it as 10.0.2.2.
-const ADDRESS: &str = "127.0.0.1:8099";
+/// Where the harness listens for the first machine, and above it for the others; the guest knows the host as 10.0.2.2.
+const PORT: u16 = 8099;
 /// How long the guest's question for a command is kept open.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
@@ -91,14 +91,14 @@ impl std::fmt::Debug for Guest {
 }
 
 impl Guest {
-    /// Starts serving; once in a process.
+    /// Starts serving the machine of this number, counted from 0, for as long as the server is kept.
     ///
     /// # Errors
-    /// When the address is taken.
-    pub fn serve() -> Result<Self> {
+    /// When its port is taken.
+    pub fn serve(number: u8) -> Result<(Self, Server)> {
         let guest = Self::default();
-        http::serve(ADDRESS, Arc::new(guest.clone()))?;
-        Ok(guest)
+        let server = http::serve(PORT + u16::from(number), Arc::new(guest.clone()))?;
+        Ok((guest, server))
     }
 
     /// Makes it ready for another machine.

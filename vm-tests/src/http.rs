@@ -2,8 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    sync::Arc,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
     thread,
     time::Duration,
 };
@@ -30,15 +33,39 @@ pub trait Handler: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Option<Vec<u8>>;
 }
 
-/// Serves in threads until the process ends.
+/// A server in threads of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    ended: Arc<AtomicBool>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        // Wakes the thread that waits for a connection.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// Serves on this port of the loopback interface.
 ///
 /// # Errors
-/// When the address is taken.
-pub fn serve(address: &str, handler: Arc<impl Handler>) -> Result<()> {
+/// When the port is taken.
+pub fn serve(port: u16, handler: Arc<impl Handler>) -> Result<Server> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let listener =
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let server = Server {
+        address,
+        ended: Arc::clone(&ended),
+    };
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            if ended.load(Ordering::Acquire) {
+                return;
+            }
             let handler = Arc::clone(&handler);
             thread::spawn(move || {
                 // A guest that hangs up is no news.
@@ -46,7 +73,7 @@ pub fn serve(address: &str, handler: Arc<impl Handler>) -> Result<()> {
             });
         }
     });
-    Ok(())
+    Ok(server)
 }
 
 fn exchange(mut stream: TcpStream, handler: &impl Handler) -> Result<()> {

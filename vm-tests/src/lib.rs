@@ -6,6 +6,7 @@
 //! | [`swtpm`] | its TPM, and the TPM's manufacturer |
 //! | [`qemu`], [`serial`] | the machine, and its console |
 //! | [`guest`], [`http`] | what the guest finds at the host: metadata, commands |
+//! | [`bay`] | where one machine stands: its TPM, its logs, its number |
 //! | [`owner`], [`services`] | the owner's command line, and the owner's services |
 //! | [`stage`] | all of it together, for one scenario |
 //! | [`scenarios`] | what is proved, one function each |
@@ -13,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bay;
 pub mod cache;
 pub mod command;
 pub mod guest;

@@ -217,6 +217,7 @@ impl Owner {
         if let Some(key) = &provision.user_data_key {
             command.arg("--user-data-key").arg(key);
         }
+        command.args(&provision.more);
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let _ = sender.send(command::finish(&mut command));
@@ -243,6 +244,8 @@ pub struct Provision<'a> {
     pub policies: &'a Policies,
     /// How long to try (seconds).
     pub timeout: u64,
+    /// Further arguments.
+    pub more: Vec<String>,
 }
 
 /// A running `bootkeep provision`.

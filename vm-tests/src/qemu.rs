@@ -20,6 +20,14 @@ use crate::{
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// Its empty variable store.
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// Hardware addresses of the interfaces to the host; the last byte counts the machines. The first is QEMU's own default.
+/// The guest's end of the command channel finds its port by it.
+const TO_HOST: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+/// Of the interfaces to the other machines.
+const TO_OTHERS: [u8; 6] = [0x52, 0x54, 0x00, 0x10, 0xc4, 0x01];
+/// The wire between machines: each sends to all, inside this computer's loopback.
+const WIRE: &str = "socket,id=others,mcast=230.0.0.1:8199,localaddr=127.0.0.1";
+
 /// A cloud's metadata service, named as clouds name it: in the SMBIOS serial number.
 const SEED: &str = "type=1,serial=ds=nocloud-net;s=http://10.0.2.2:8099/seed/";
 
@@ -49,6 +57,12 @@ pub struct Machine<'a> {
     pub second_disk: Option<&'a Path>,
     /// A further network interface that nobody answers on.
     pub idle_nic: bool,
+    /// Which of the machines that run at the same time it is, counted from 0.
+    pub number: u8,
+    /// Whether it has an interface to the other machines.
+    pub on_wire: bool,
+    /// Ports of the host's loopback interface, and which ports of the machine they lead to.
+    pub forwards: &'a [(u16, u16)],
 }
 
 /// A running machine. It is switched off when this is dropped.
@@ -93,12 +107,7 @@ impl Machine<'_> {
                 "-monitor",
                 "none",
             ])
-            .args([
-                "-netdev",
-                "user,id=net",
-                "-device",
-                "virtio-net-pci,netdev=net,romfile=",
-            ])
+            .args(self.network())
             .args(["-device", "virtio-rng-pci", "-smbios", SEED])
             .args(tpm.qemu_arguments())
             .args(["-append", self.cmdline])
@@ -113,14 +122,49 @@ impl Machine<'_> {
             );
             command.args(["-drive", &drive]);
         }
-        if self.idle_nic {
-            command.args(["-device", "virtio-net-pci,romfile="]);
-        }
         if self.firmware == Firmware::Ovmf {
             command.args(ovmf(directory)?);
         }
         run(command, directory, watcher)
     }
+}
+
+impl Machine<'_> {
+    fn network(&self) -> Vec<String> {
+        let forwards = self
+            .forwards
+            .iter()
+            .map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+        let mut arguments = vec![
+            "-netdev".to_owned(),
+            format!("user,id=net{}", forwards.collect::<String>()),
+        ];
+        arguments.extend(nic("net", &hardware_address(TO_HOST, self.number)));
+        if self.on_wire {
+            arguments.extend(["-netdev".into(), WIRE.into()]);
+            arguments.extend(nic("others", &wire_address(self.number)));
+        }
+        if self.idle_nic {
+            arguments.extend(["-device".into(), "virtio-net-pci,romfile=".into()]);
+        }
+        arguments
+    }
+}
+
+fn nic(network: &str, address: &str) -> [String; 2] {
+    let device = format!("virtio-net-pci,netdev={network},mac={address},romfile=");
+    ["-device".into(), device]
+}
+
+/// The hardware address of a machine's interface to the other machines.
+#[must_use]
+pub fn wire_address(number: u8) -> String {
+    hardware_address(TO_OTHERS, number)
+}
+
+fn hardware_address(mut first: [u8; 6], number: u8) -> String {
+    first[5] += number;
+    first.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn ovmf(directory: &Path) -> Result<Vec<String>> {

@@ -7,20 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use serde_json::Value;
 
 use crate::{
+    bay::Bay,
     cache::{remove, Cache},
     command::Background,
     guest::{Guest, Seed},
     image::{initramfs, Image, Product, VOLUME_UUID},
-    owner::{Owner, Provision},
+    owner::{Owner, Provision, Provisioning},
     progress::Progress,
     qemu::{Firmware, Machine, Vm},
     serial::Watcher,
     services::Services,
-    swtpm::{self, Manufacturer, SoftTpm},
+    swtpm::{self, Manufacturer},
 };
 
 /// How long one phase of a boot may take under emulation on a busy machine.
@@ -129,20 +130,19 @@ impl Set {
     ///
     /// # Errors
     /// When a part does not start.
-    pub fn stage<'a>(&'a self, name: &str, guest: &'a Guest) -> Result<Stage<'a>> {
+    pub fn stage(&self, name: &str, guest: &Guest) -> Result<Stage<'_>> {
         let directory = self.cache.root().join("runs").join(name);
         remove(&directory)?;
         fs::create_dir_all(&directory)?;
         let owner = self.owner.copy_to(&directory.join("home"))?;
         let services = Services::start(&owner, &directory)?;
-        let tpm = SoftTpm::made_by(&self.maker, &directory.join("tpm"))?;
+        let bay = Bay::first(&directory, &self.maker, guest)?;
         Ok(Stage {
             set: self,
-            guest,
             directory,
             owner,
             services,
-            tpm,
+            bay,
         })
     }
 }
@@ -160,16 +160,14 @@ fn known_good(measured: bool) -> &'static str {
 pub struct Stage<'a> {
     /// What is shared.
     pub set: &'a Set,
-    /// The guest's view of the host.
-    pub guest: &'a Guest,
     /// Logs and state.
     pub directory: PathBuf,
     /// The owner.
     pub owner: Owner,
     /// The owner's services.
     pub services: Services,
-    /// The machine's TPM.
-    pub tpm: SoftTpm,
+    /// Where the machine stands.
+    pub bay: Bay,
 }
 
 /// How a machine is switched on.
@@ -187,6 +185,10 @@ pub struct Boot<'a> {
     pub second_disk: Option<PathBuf>,
     /// A further network interface that nobody answers on.
     pub idle_nic: bool,
+    /// An interface to the other machines.
+    pub on_wire: bool,
+    /// Ports of the host's loopback interface, and which ports of the machine they lead to.
+    pub forwards: &'a [(u16, u16)],
     /// Another initramfs than the image's.
     pub initrd: Option<PathBuf>,
 }
@@ -198,6 +200,33 @@ pub struct Policies {
     pub boot: PathBuf,
     /// Of the programs that may run.
     pub runtime: PathBuf,
+}
+
+/// A node that is being provisioned.
+#[derive(Debug)]
+pub struct UnderWay {
+    booted: Booted,
+    node: String,
+    provisioning: Provisioning,
+}
+
+impl UnderWay {
+    /// Waits until the node is trusted and can be spoken to.
+    ///
+    /// # Errors
+    /// When `bootkeep provision` fails or the booted system does not come up.
+    pub fn finish(mut self, bay: &Bay) -> Result<Provisioned> {
+        let output = self.provisioning.succeed()?;
+        bay.guest
+            .wait_until_up(PATIENCE, || self.booted.vm.is_running())?;
+        let report = serde_json::from_slice(&output.stdout)
+            .context("`bootkeep provision` printed no JSON")?;
+        Ok(Provisioned {
+            booted: self.booted,
+            node: self.node,
+            report,
+        })
+    }
 }
 
 /// A node that was provisioned and is trusted.
@@ -220,6 +249,19 @@ pub struct Booted {
 }
 
 impl Booted {
+    /// Has the running system switch the machine off: a software TPM that is killed falls back in time.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn switch_off(mut self, bay: &Bay) -> Result<()> {
+        bay.guest.ok("systemctl poweroff --no-block")?;
+        ensure!(
+            self.vm.wait_until_off(PATIENCE),
+            "the machine did not switch itself off"
+        );
+        Ok(())
+    }
+
     /// Watches the machine for a while: its root must not open.
     ///
     /// # Errors
@@ -265,14 +307,31 @@ impl Stage<'_> {
     /// # Errors
     /// When it cannot start.
     pub fn boot_watched(&self, boot: Boot<'_>, watcher: Watcher) -> Result<Booted> {
-        self.guest.reset(boot.seed);
+        self.boot_in(&self.bay, boot, watcher)
+    }
+
+    /// One more place for a machine that runs at the same time as others.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn further_bay(&self, number: u8) -> Result<Bay> {
+        let directory = self.directory.join(format!("machine-{number}"));
+        Bay::further(number, directory, &self.set.maker)
+    }
+
+    /// Switches the machine in this bay on while someone watches its console.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn boot_in(&self, bay: &Bay, boot: Boot<'_>, watcher: Watcher) -> Result<Booted> {
+        bay.guest.reset(boot.seed);
         let image = &self.set.image;
         let plain = boot.initrd.unwrap_or_else(|| image.initrd());
         let initrd = match boot.overlay.as_slice() {
             [] => plain,
-            overlay => initramfs::overlaid(&plain, overlay, &self.directory)?,
+            overlay => initramfs::overlaid(&plain, overlay, &bay.directory)?,
         };
-        let tpm = self.tpm.start()?;
+        let tpm = bay.tpm.start()?;
         let machine = Machine {
             firmware: if boot.measured {
                 Firmware::Ovmf
@@ -285,8 +344,11 @@ impl Stage<'_> {
             disk: &image.disk(),
             second_disk: boot.second_disk.as_deref(),
             idle_nic: boot.idle_nic,
+            number: bay.number,
+            on_wire: boot.on_wire,
+            forwards: boot.forwards,
         };
-        let vm = machine.start(&self.tpm, &self.directory, watcher)?;
+        let vm = machine.start(&bay.tpm, &bay.directory, watcher)?;
         Ok(Booted { vm, _tpm: tpm })
     }
 
@@ -311,13 +373,18 @@ impl Stage<'_> {
     /// # Errors
     /// When the console says that it failed, or it takes too long.
     pub fn wait_until_waiting(&self, booted: &Booted) -> Result<String> {
-        booted
-            .vm
-            .serial
-            .wait(WAITING, &[GAVE_UP, REFUSED], PATIENCE)?;
-        match self.nodes()?.as_slice() {
+        let serial = &booted.vm.serial;
+        serial.wait(WAITING, &[GAVE_UP, REFUSED], PATIENCE)?;
+        let said = serial.wait(REGISTERED, &[], PATIENCE)?.text;
+        let short = said
+            .split_once(REGISTERED)
+            .map_or("", |(_, id)| id.trim())
+            .to_owned();
+        let mut nodes = self.nodes()?;
+        nodes.retain(|id| !short.is_empty() && id.starts_with(&short));
+        match nodes.as_slice() {
             [id] => Ok(id.clone()),
-            other => bail!("expected one node, got {other:?}"),
+            other => bail!("the console said {said:?}, the registrar knows {other:?}"),
         }
     }
 
@@ -339,19 +406,29 @@ impl Stage<'_> {
         change: impl FnOnce(&mut Provision<'_>),
     ) -> Result<Provisioned> {
         let policies = self.set.policies(boot.measured);
-        let mut booted = self.boot(boot)?;
+        let booted = self.boot(boot)?;
+        self.begin_provisioning(booted, &policies, change)?
+            .finish(&self.bay)
+    }
+
+    /// Waits until the machine asks for its key, and starts to provision it.
+    ///
+    /// # Errors
+    /// When it does not ask, or `bootkeep provision` cannot start.
+    pub fn begin_provisioning(
+        &self,
+        booted: Booted,
+        policies: &Policies,
+        change: impl FnOnce(&mut Provision<'_>),
+    ) -> Result<UnderWay> {
         let node = self.wait_until_waiting(&booted)?;
-        let mut provision = self.provision(&node, &policies);
+        let mut provision = self.provision(&node, policies);
         change(&mut provision);
-        let output = self.owner.provision(&provision)?.succeed()?;
-        self.guest
-            .wait_until_up(PATIENCE, || booted.vm.is_running())?;
-        let report = serde_json::from_slice(&output.stdout)
-            .context("`bootkeep provision` printed no JSON")?;
-        Ok(Provisioned {
+        let provisioning = self.owner.provision(&provision)?;
+        Ok(UnderWay {
             booted,
             node,
-            report,
+            provisioning,
         })
     }
 
@@ -365,6 +442,7 @@ impl Stage<'_> {
             user_data_key: None,
             policies,
             timeout: 300,
+            more: Vec::new(),
         }
     }
 
@@ -401,6 +479,8 @@ impl Stage<'_> {
     }
 }
 
+/// What the initramfs says before the first digits of its id.
+const REGISTERED: &str = "registered as ";
 /// What the initramfs says when it has registered and its link is open.
 pub const WAITING: &str = "link to the verifier is open";
 /// What it says when a service refuses it.

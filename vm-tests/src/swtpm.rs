@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -28,9 +29,15 @@ pub fn manufacturer(cache: &Cache) -> Result<Manufacturer> {
     Ok(Manufacturer::at(&directory)?)
 }
 
+/// How many were made in this process.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
 /// A TPM's state on disk.
 #[derive(Clone, Debug)]
-pub struct SoftTpm(PathBuf);
+pub struct SoftTpm {
+    state: PathBuf,
+    number: u32,
+}
 
 impl SoftTpm {
     /// A new TPM with an EK certificate, in `directory`.
@@ -41,7 +48,10 @@ impl SoftTpm {
         remove(directory)?;
         fs::create_dir_all(directory)?;
         maker.make_tpm(directory)?;
-        Ok(Self(directory.into()))
+        Ok(Self {
+            state: directory.into(),
+            number: MADE.fetch_add(1, Ordering::Relaxed),
+        })
     }
 
     /// Powers it. It ends when the machine it is in ends.
@@ -61,10 +71,10 @@ impl SoftTpm {
                 "not-need-init",
                 "--tpmstate",
             ])
-            .arg(format!("dir={}", self.0.display()))
+            .arg(format!("dir={}", self.state.display()))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}", socket.display()));
-        let log = self.0.with_extension("log");
+        let log = self.state.with_extension("log");
         let mut process = Background::start("swtpm", &mut command, &log)?;
         let end = Instant::now() + Duration::from_secs(20);
         while !socket.exists() {
@@ -93,8 +103,9 @@ impl SoftTpm {
             .collect()
     }
 
-    /// A short path: the address of a socket has room for 107 bytes. One machine runs at a time.
+    /// A short path: the address of a socket has room for 107 bytes.
     fn socket(&self) -> PathBuf {
-        std::env::temp_dir().join(format!("bootkeep-tpm-{}.socket", std::process::id()))
+        let name = format!("bootkeep-tpm-{}-{}.socket", std::process::id(), self.number);
+        std::env::temp_dir().join(name)
     }
 }

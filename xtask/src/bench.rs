@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 use bootkeep_vm_tests::{
     guest::Guest,
     image::sizes::{self, Size},
@@ -16,11 +16,11 @@ use crate::workspace::Workspace;
 /// Figures of others, for the eye: what and how much.
 const OTHERS: &str = "Keylime 7.14.3 with rust-keylime 0.2.9, host programs on loopback, not emulated: start to registered 0.36 s cold, \
                       0.097 s warm; payload on the node after 0.90-0.95 s; agent 19 MB resident.";
-/// Looks at the agent of the initramfs while it runs; what it saw last stays in /run.
+/// Looks at the agent of the initramfs while it runs; what it saw last stays in /run. The initramfs has no grep.
 const WEIGH: &str = r#"[Unit]
 DefaultDependencies=no
 [Service]
-ExecStart=/bin/sh -c 'while sleep 0.3; do for p in /proc/[0-9]*; do read -r n < $$p/comm; [ $$n = bootkeep-initrd ] && v=$$(grep VmHWM $$p/status) && echo $$v > /run/weighed; done; done'
+ExecStart=/bin/sh -c 'while sleep 0.3; do for p in /proc/[0-9]*; do read -r n < $$p/comm; [ "$$n" = bootkeep-initrd ] || continue; while read -r k v; do case $$k in VmHWM:) echo "$$k $$v" > /run/weighed;; esac; done < $$p/status; done; done'
 "#;
 /// Starts that with the agent.
 const WEIGH_TOO: &str = "[Unit]\nWants=weigh.service\n";
@@ -61,7 +61,7 @@ fn row(size: &Size, base: &Size) -> String {
 /// Times of two boots of one machine, and the memory of its agents.
 pub(crate) fn boot(workspace: &Workspace, progress: Progress) -> Result<()> {
     let set = Set::prepare(&workspace.programs(), progress)?;
-    let guest = Guest::serve()?;
+    let (guest, _server) = Guest::serve(0)?;
     set.learn_policies(&guest)?;
     let stage = set.stage("bench-boot", &guest)?;
     let policies = set.policies(false);
@@ -80,13 +80,7 @@ pub(crate) fn boot(workspace: &Workspace, progress: Progress) -> Result<()> {
     println!("\nA first boot, provisioned while it waits (emulated, 2 cores)");
     times(&stage, &output.stdout)?;
     memory(&guest)?;
-    // An orderly end: a software TPM that is killed falls back in time.
-    guest.ok("systemctl poweroff --no-block")?;
-    ensure!(
-        cold.vm.wait_until_off(PATIENCE),
-        "the machine did not switch itself off"
-    );
-    drop(cold);
+    cold.switch_off(&stage.bay)?;
     // Now the owner waits for the node, as for every later boot.
     let provisioning = stage.owner.provision(&stage.provision(&node, &policies))?;
     let mut warm = stage.boot(Boot::default())?;
@@ -120,7 +114,7 @@ fn times(stage: &Stage<'_>, report: &[u8]) -> Result<()> {
         "  provision to K confirmed at the owner: {} ms; to trusted: {} ms",
         report["combined_ms"], report["total_ms"]
     );
-    let journal = stage.guest.ok("journalctl -b -o json --output-fields=MESSAGE -u bootkeep-initrd-agent -u systemd-networkd")?;
+    let journal = stage.bay.guest.ok("journalctl -b -o json --output-fields=MESSAGE -u bootkeep-initrd-agent -u systemd-networkd")?;
     let mut last = None;
     for (at, message) in journal.lines().filter_map(entry) {
         let since = last.map_or(0.0, |last| at - last);

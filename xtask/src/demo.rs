@@ -33,7 +33,7 @@ const UNLISTED: &str = "/usr/local/bin/miner";
 /// `cargo xtask demo`.
 pub(crate) fn run(workspace: &Workspace, progress: Progress) -> Result<()> {
     let set = Set::prepare(&workspace.programs(), progress)?;
-    let guest = Guest::serve()?;
+    let (guest, _server) = Guest::serve(0)?;
     set.learn_policies(&guest)?;
     heading("The owner: keys, configuration, three services");
     let stage = set.stage("demo", &guest)?;
@@ -102,6 +102,7 @@ fn provision(stage: &Stage<'_>, node: &str, policies: &Policies) -> Result<()> {
 
 fn look_inside(stage: &Stage<'_>, booted: &mut Booted, node: &str) -> Result<()> {
     stage
+        .bay
         .guest
         .wait_until_up(PATIENCE, || booted.vm.is_running())?;
     heading("Inside the machine");
@@ -112,7 +113,7 @@ fn look_inside(stage: &Stage<'_>, booted: &mut Booted, node: &str) -> Result<()>
     ] {
         println!(
             "# {shell}\n{}",
-            stage.guest.run(shell, PATIENCE)?.text().trim_end()
+            stage.bay.guest.run(shell, PATIENCE)?.text().trim_end()
         );
     }
     heading("At the owner");
@@ -122,11 +123,12 @@ fn look_inside(stage: &Stage<'_>, booted: &mut Booted, node: &str) -> Result<()>
 fn tamper(stage: &Stage<'_>, node: &str) -> Result<()> {
     heading("Somebody brings a program that is not in the policy, and starts it");
     stage
+        .bay
         .guest
         .ok(&format!("cp /bin/true {UNLISTED} && echo x >> {UNLISTED}"))?;
     println!("# {UNLISTED}");
     let begun = Instant::now();
-    stage.guest.ok(UNLISTED)?;
+    stage.bay.guest.ok(UNLISTED)?;
     let status = stage.wait_for_state(node, "untrusted", Duration::from_secs(60))?;
     let took = begun.elapsed();
     show(stage.owner.bootkeep().args(["status", node]))?;

@@ -127,7 +127,7 @@ pub(crate) fn inside(
         );
     }
     let set = Set::prepare(&workspace.programs(), progress)?;
-    let guest = Guest::serve()?;
+    let (guest, _server) = Guest::serve(0)?;
     set.learn_policies(&guest)?;
     let mut tally = Tally::default();
     for scenario in chosen {

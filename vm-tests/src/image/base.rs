@@ -16,9 +16,10 @@ use crate::{
 /// The release that is booted.
 const SUITE: &str = "bookworm";
 
-/// A cloud server as its owner would order it: kernel, systemd, dracut, LUKS, cloud-init, TPM libraries.
+/// A cloud server as its owner would order it: kernel, systemd, dracut, LUKS, cloud-init, TPM libraries, strongSwan.
 const PACKAGES: &[&str] = &[
     "ca-certificates",
+    "charon-systemd",
     "cloud-init",
     "cryptsetup-bin",
     "dbus",
@@ -31,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "less",
     "libpam-systemd",
+    "libstrongswan-standard-plugins",
     "libtss2-esys-3.0.2-0",
     "libtss2-mu0",
     "libtss2-tcti-device0",
@@ -39,6 +41,7 @@ const PACKAGES: &[&str] = &[
     "netbase",
     "procps",
     "python3",
+    "strongswan-swanctl",
     "systemd-sysv",
     "udev",
     "zstd",

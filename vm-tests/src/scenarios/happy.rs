@@ -23,7 +23,7 @@ fn prove(stage: &Stage<'_>, measured: bool) -> Result<()> {
         ..Boot::default()
     };
     let provisioned = stage.provisioned(boot)?;
-    let guest = stage.guest;
+    let guest = &stage.bay.guest;
     let root = guest.ok("findmnt --noheadings --output SOURCE /")?;
     ensure!(root.trim() == "/dev/mapper/cryptroot", "the root is {root}");
     let applied = guest.ok("cat /etc/bootkeep-applied")?;

@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn prove(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let mut stage = set.stage(name, guest)?;
     let stranger = Manufacturer::at(&stage.directory.join("stranger"))?;
-    stage.tpm = SoftTpm::made_by(&stranger, &stage.directory.join("tpm"))?;
+    stage.bay.tpm = SoftTpm::made_by(&stranger, &stage.directory.join("tpm"))?;
     let booted = stage.boot(Boot {
         // One interface that nobody answers on must hold nothing up.
         idle_nic: true,

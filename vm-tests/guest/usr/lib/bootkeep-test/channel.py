@@ -1,21 +1,36 @@
 """Runs what the test harness on the host asks for. It is installed in test images only.
 
-The harness listens at the address where QEMU's user network shows the host. `GET /next` waits for a command,
-`POST /result/ID` hands back its outcome.
+The harness listens at the address where QEMU's user network shows the host, on a port of its own for each machine.
+`GET /next` waits for a command, `POST /result/ID` hands back its outcome.
 """
 
 import base64
+import glob
 import json
 import subprocess
 import time
 import urllib.request
 
-HARNESS = "http://10.0.2.2:8099"
+HARNESS = "http://10.0.2.2:{}"
+PORT = 8099
+# The hardware address of the first machine's interface to the host; the last byte counts the machines.
+TO_HOST = "52:54:00:12:34:"
+FIRST = 0x56
 SECONDS = 120
 
 
+def harness():
+    """The address for this machine."""
+    for name in glob.glob("/sys/class/net/*/address"):
+        with open(name, encoding="ascii") as file:
+            address = file.read().strip()
+        if address.startswith(TO_HOST):
+            return HARNESS.format(PORT + int(address[len(TO_HOST) :], 16) - FIRST)
+    raise OSError("no interface to the host yet")
+
+
 def ask(path, body=None):
-    with urllib.request.urlopen(HARNESS + path, data=body, timeout=60) as answer:
+    with urllib.request.urlopen(harness() + path, data=body, timeout=60) as answer:
         return answer.read()
 
 

@@ -1,0 +1,78 @@
+//! Where a machine stands: its TPM, what it finds at the host, its logs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use crate::{
+    guest::Guest,
+    http::Server,
+    qemu,
+    swtpm::{Manufacturer, SoftTpm},
+};
+
+/// One machine's place. Several machines run at the same time in bays of different numbers.
+#[derive(Debug)]
+pub struct Bay {
+    /// Counted from 0.
+    pub number: u8,
+    /// Logs and state.
+    pub directory: PathBuf,
+    /// The machine's TPM.
+    pub tpm: SoftTpm,
+    /// The machine's view of the host.
+    pub guest: Guest,
+    /// Serves that view, where the bay has one of its own.
+    _server: Option<Server>,
+}
+
+impl Bay {
+    /// The first bay of a stage, with a new TPM.
+    ///
+    /// # Errors
+    /// When the TPM cannot be made.
+    pub(crate) fn first(directory: &Path, maker: &Manufacturer, guest: &Guest) -> Result<Self> {
+        Ok(Self {
+            number: 0,
+            directory: directory.into(),
+            tpm: SoftTpm::made_by(maker, &directory.join("tpm"))?,
+            guest: guest.clone(),
+            _server: None,
+        })
+    }
+
+    /// One more bay, in a folder of its own.
+    ///
+    /// # Errors
+    /// When the TPM cannot be made or the port of its number is taken.
+    pub(crate) fn further(number: u8, directory: PathBuf, maker: &Manufacturer) -> Result<Self> {
+        fs::create_dir_all(&directory)?;
+        let (guest, server) = Guest::serve(number)?;
+        Ok(Self {
+            number,
+            tpm: SoftTpm::made_by(maker, &directory.join("tpm"))?,
+            directory,
+            guest,
+            _server: Some(server),
+        })
+    }
+
+    /// The machine's address on the wire to the other machines.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("10.77.0.{}", self.number + 1)
+    }
+
+    /// What gives its interface to the other machines that address, for systemd-networkd.
+    #[must_use]
+    pub fn wire_network(&self) -> String {
+        format!(
+            "[Match]\nMACAddress={}\n\n[Network]\nAddress={}/24\nIPv6AcceptRA=no\n",
+            qemu::wire_address(self.number),
+            self.address()
+        )
+    }
+}
