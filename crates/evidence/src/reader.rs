@@ -27,7 +27,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], CutShort> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], CutShort> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(CutShort)?;
         self.0 = rest;
         Ok(*taken)
@@ -55,6 +55,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u32_le(&mut self) -> Result<u32, CutShort> {
         self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64_le(&mut self) -> Result<u64, CutShort> {
+        self.array().map(u64::from_le_bytes)
     }
 
     /// A `TPM2B_*`: size (u16, big-endian) and as many bytes.

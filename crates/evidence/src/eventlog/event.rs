@@ -4,8 +4,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::EV_NO_ACTION;
-use crate::{reader::Reader, text::visible};
+use super::{kind, kind::EV_NO_ACTION, text::shown};
+use crate::reader::Reader;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,36 +54,7 @@ impl Event {
     /// The type's name.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
-        match self.event_type {
-            0x0000_0000 => "EV_PREBOOT_CERT",
-            0x0000_0001 => "EV_POST_CODE",
-            0x0000_0003 => "EV_NO_ACTION",
-            0x0000_0004 => "EV_SEPARATOR",
-            0x0000_0005 => "EV_ACTION",
-            0x0000_0006 => "EV_EVENT_TAG",
-            0x0000_0007 => "EV_S_CRTM_CONTENTS",
-            0x0000_0008 => "EV_S_CRTM_VERSION",
-            0x0000_0009 => "EV_CPU_MICROCODE",
-            0x0000_000a => "EV_PLATFORM_CONFIG_FLAGS",
-            0x0000_000b => "EV_TABLE_OF_DEVICES",
-            0x0000_000c => "EV_COMPACT_HASH",
-            0x0000_000d => "EV_IPL",
-            0x0000_000e => "EV_IPL_PARTITION_DATA",
-            0x8000_0001 => "EV_EFI_VARIABLE_DRIVER_CONFIG",
-            0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
-            0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
-            0x8000_0004 => "EV_EFI_BOOT_SERVICES_DRIVER",
-            0x8000_0005 => "EV_EFI_RUNTIME_SERVICES_DRIVER",
-            0x8000_0006 => "EV_EFI_GPT_EVENT",
-            0x8000_0007 => "EV_EFI_ACTION",
-            0x8000_0008 => "EV_EFI_PLATFORM_FIRMWARE_BLOB",
-            0x8000_0009 => "EV_EFI_HANDOFF_TABLES",
-            0x8000_000a => "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
-            0x8000_000b => "EV_EFI_HANDOFF_TABLES2",
-            0x8000_000c => "EV_EFI_VARIABLE_BOOT2",
-            0x8000_00e0 => "EV_EFI_VARIABLE_AUTHORITY",
-            _ => "an event of unknown type",
-        }
+        kind::name(self.event_type)
     }
 
     /// What the data says to a person: printable text of at most 160 characters, empty when there is none.
@@ -92,7 +63,7 @@ impl Event {
         const TAG_HEADER: usize = 8;
         match self.event_type {
             // TCG_PCClientTaggedEvent: id, size, data. The Linux EFI stub names here what it has digested.
-            0x0000_0006 => match plain_text(self.data.get(TAG_HEADER..).unwrap_or_default()) {
+            0x0000_0006 => match shown(self.data.get(TAG_HEADER..).unwrap_or_default()) {
                 name if name == "LOADED_IMAGE::LoadOptions" => {
                     format!("kernel command line ({name})")
                 }
@@ -101,7 +72,7 @@ impl Event {
             },
             0x8000_0001 | 0x8000_0002 | 0x8000_000c | 0x8000_00e0 => self.variable_name(),
             0x0000_0003 | 0x0000_0005 | 0x0000_0007..=0x0000_000e | 0x8000_0007 => {
-                plain_text(&self.data)
+                shown(&self.data)
             }
             _ => String::new(),
         }
@@ -117,7 +88,7 @@ impl Event {
             let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
             reader.take(length.checked_mul(2)?).ok()
         };
-        name().map(plain_text).unwrap_or_default()
+        name().map(shown).unwrap_or_default()
     }
 }
 
@@ -137,25 +108,4 @@ impl fmt::Display for Event {
             write!(f, ": {text}")
         }
     }
-}
-
-/// UTF-8 or UTF-16LE up to the first NUL, unprintable characters replaced.
-fn plain_text(data: &[u8]) -> String {
-    const MAX: usize = 160;
-    let wide = matches!(data, [_, 0, _, 0, ..]);
-    let text: String = if wide {
-        let pairs = data.chunks_exact(2).filter_map(<[u8]>::first_chunk);
-        let units = pairs.map(|&pair| u16::from_le_bytes(pair));
-        char::decode_utf16(units.take(MAX))
-            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect()
-    } else {
-        String::from_utf8_lossy(data.get(..data.len().min(4 * MAX)).unwrap_or_default())
-            .into_owned()
-    };
-    text.chars()
-        .take_while(|&c| c != '\0')
-        .take(MAX)
-        .map(visible)
-        .collect()
 }

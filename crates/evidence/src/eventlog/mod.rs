@@ -1,16 +1,44 @@
 //! The boot event log: TCG PC Client Platform Firmware Profile §10, crypto-agile form.
+//!
+//! An event's digest was extended, its type and its data were not: [`Event::claim`] reads data only where the digest
+//! covers it, and says so where it does not ([`Opaque`]).
 
+mod authority;
+mod claim;
+mod covered;
+mod device_path;
 mod event;
+mod gpt;
+mod guid;
+pub mod kind;
 mod parse;
+mod sbat;
+mod separator;
+mod signatures;
+mod tag;
+mod text;
+mod variable;
 
 use crate::{
     pcr::{extend, PcrValues},
     reader::Reader,
 };
 
+pub use authority::Authority;
+pub use claim::{Claim, ClaimError};
+pub use covered::{Covered, Opaque};
+pub use device_path::device_path_text;
 pub use event::Event;
+pub use gpt::{Partition, PartitionTable};
+pub use guid::Guid;
+pub use sbat::{Generation, SbatLevel};
+pub use separator::Separator;
+pub use signatures::{Certificate, Names, Signature, SignatureData, SignatureLists};
+pub use text::{Section, Text};
+pub use variable::Variable;
 
-const EV_NO_ACTION: u32 = 3;
+use kind::EV_NO_ACTION;
+
 /// Most events one log may have.
 pub const MAX_EVENTS: usize = 4096;
 

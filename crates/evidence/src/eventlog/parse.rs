@@ -1,6 +1,6 @@
 //! Reading a log's header and events.
 
-use super::{Event, EventLogError, EV_NO_ACTION};
+use super::{kind::EV_NO_ACTION, Event, EventLogError};
 use crate::reader::{CutShort, Reader};
 
 const ALG_SHA256: u16 = 0x000b;
