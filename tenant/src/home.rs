@@ -35,6 +35,25 @@ pub struct Config {
     pub key: PathBuf,
     /// Folder with the roots of TPM makers that the owner believes in.
     pub ek_roots: PathBuf,
+    /// The key that policies are signed with, PEM, mode 0600. The file may be missing where nothing is signed.
+    #[serde(default = "default_policy_key")]
+    pub policy_key: PathBuf,
+    /// The public keys whose policies count, PEM.
+    #[serde(default = "default_policy_keys")]
+    pub policy_keys: PathBuf,
+    /// The public keys of the verifier's revocations, PEM.
+    #[serde(default = "default_revocation_keys")]
+    pub revocation_keys: PathBuf,
+}
+
+fn default_policy_key() -> PathBuf {
+    "policy.key".into()
+}
+fn default_policy_keys() -> PathBuf {
+    "policy.pem".into()
+}
+fn default_revocation_keys() -> PathBuf {
+    "revocation.pem".into()
 }
 
 /// A home folder.

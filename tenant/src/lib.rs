@@ -6,6 +6,7 @@
 //! | [`home`](Home), [`local`], [`approvals`] | the owner's folder |
 //! | [`init`], [`seal`], [`policies`] | what needs no service |
 //! | [`services`], [`node_name`] | registrar, verifier and CA |
+//! | [`signing`] | keys of signed documents |
 //! | [`record`], [`look`], [`appraisal`] | own checks: nothing is taken on a service's word |
 //! | [`provision`] | from a waiting node to a trusted one |
 
@@ -30,6 +31,7 @@ pub mod provision;
 pub mod record;
 pub mod seal;
 pub mod services;
+pub mod signing;
 
 pub use error::{Error, Party, Refusal};
 pub use home::{Config, Home, HOME_VARIABLE};

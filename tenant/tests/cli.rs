@@ -81,7 +81,10 @@ fn init_keeps_secrets_private_under_any_umask() {
         let holds_key = String::from_utf8_lossy(&text).contains("PRIVATE KEY");
         assert!(!holds_key || secret, "{} holds a key", path.display());
     }
-    assert_eq!(secrets, 7, "authority, four identities, two state keys");
+    assert_eq!(
+        secrets, 9,
+        "authority, four identities, two state keys, two signing keys"
+    );
 }
 
 #[test]
@@ -92,6 +95,25 @@ fn init_says_where_everyone_is() {
     assert!(read("tenant.yaml").contains("https://127.0.0.1:8890"));
     assert!(read("verifier/verifier.yaml").contains("registrar: \"https://127.0.0.1:8890\""));
     assert!(read("ca/ca.yaml").contains("http://svc.example:8893/crl.der"));
+    let verifier = read("verifier/verifier.yaml");
+    for line in [
+        "revocation_key: revocation.key",
+        "policy_keys: policy.pem",
+        "ca: \"https://127.0.0.1:8892\"",
+    ] {
+        assert!(verifier.contains(line), "{line}: {verifier}");
+    }
+    let ca = read("ca/ca.yaml");
+    for line in [
+        "ocsp_url: \"http://svc.example:8893/ocsp\"",
+        "ca_url: \"http://svc.example:8893/ca.der\"",
+    ] {
+        assert!(ca.contains(line), "{line}: {ca}");
+    }
+    assert!(read("node/agent.yaml").contains("keys: /etc/bootkeep/revocation.pem"));
+    assert_eq!(read("node/revocation.pem"), read("revocation.pem"));
+    assert_eq!(read("verifier/policy.pem"), read("policy.pem"));
+    assert_ne!(read("policy.pem"), read("revocation.pem"));
     assert!(read("ek-roots/README").contains("TPM makers"));
 }
 
@@ -110,6 +132,91 @@ fn init_never_overwrites() {
     assert!(err(&again).contains("tenant.key"));
     assert_eq!(fs::read(home.join("tenant.key")).unwrap(), before);
     assert!(!home.join("ca.pem").exists(), "half an owner was made");
+}
+
+/// A home as the release before wrote it.
+fn earlier_release(home: &Path) {
+    for name in [
+        "policy.key",
+        "policy.pem",
+        "revocation.pem",
+        "node/revocation.pem",
+        "verifier/policy.pem",
+        "verifier/revocation.key",
+    ] {
+        fs::remove_file(home.join(name)).unwrap();
+    }
+    for (name, from) in [
+        ("verifier/verifier.yaml", "revocation_key:"),
+        ("ca/ca.yaml", "ocsp_url:"),
+        ("node/agent.yaml", "# Whose word"),
+        ("tenant.yaml", "policy_key:"),
+    ] {
+        let text = fs::read_to_string(home.join(name)).unwrap();
+        let end = text.find(from).unwrap();
+        fs::write(home.join(name), &text[..end]).unwrap();
+    }
+}
+
+#[test]
+fn a_home_of_the_release_before_works_and_is_completed_on_request() {
+    let (_folder, home) = owner();
+    let mut paths = Vec::new();
+    walk(&home, &mut paths);
+    let today: Vec<(PathBuf, String)> = paths
+        .iter()
+        .filter(|path| path.is_file() && path.extension().is_some_and(|it| it == "yaml"))
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect();
+    earlier_release(&home);
+    let before = fs::read(home.join("tenant.key")).unwrap();
+    let list = run(
+        &home,
+        &[
+            "policy",
+            "sign",
+            "--name",
+            "web",
+            "--kind",
+            "boot",
+            "--generation",
+            "1",
+            "x",
+        ],
+    );
+    assert_eq!(code(&list), 3);
+    assert!(err(&list).contains("init --add"), "{}", err(&list));
+
+    let added = run(&home, &["init", "--add"]);
+    assert_eq!(code(&added), 0, "{}", err(&added));
+    for (path, text) in &today {
+        if !path.ends_with("tenant.yaml") {
+            assert_eq!(
+                &fs::read_to_string(path).unwrap(),
+                text,
+                "{}",
+                path.display()
+            );
+        }
+    }
+    assert_eq!(mode(&home.join("verifier/revocation.key")), 0o600);
+    assert_eq!(mode(&home.join("policy.key")), 0o600);
+    assert_eq!(fs::read(home.join("tenant.key")).unwrap(), before);
+
+    let key = fs::read(home.join("policy.key")).unwrap();
+    fs::remove_file(home.join("verifier/policy.pem")).unwrap();
+    let again = run(&home, &["init", "--add"]);
+    assert!(
+        out(&again).contains("verifier/policy.pem"),
+        "{}",
+        out(&again)
+    );
+    assert_eq!(fs::read(home.join("policy.key")).unwrap(), key);
+    assert_eq!(
+        fs::read(home.join("verifier/policy.pem")).unwrap(),
+        fs::read(home.join("policy.pem")).unwrap()
+    );
+    assert!(out(&run(&home, &["init", "--add"])).contains("lacks nothing"));
 }
 
 #[test]

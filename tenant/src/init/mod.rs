@@ -1,6 +1,9 @@
 //! `bootkeep init`: an owner's PKI and the configuration of everything, in one folder.
 
+mod add;
 mod hosts;
+mod keys;
+mod plan;
 mod templates;
 
 use std::{
@@ -8,22 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bootkeep_pki::identity::{Authority, ServiceIdentity};
+use bootkeep_pki::identity::Authority;
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::Role;
 use serde::Serialize;
 
-use crate::{
-    cli,
-    files::{self, PRIVATE, PUBLIC},
-    output::Show,
-    Error, Home,
-};
+use crate::{cli, files, output::Show, Error, Home};
 
 use hosts::Hosts;
-
-/// Largest certificate file that is copied (bytes).
-const MAX_ROOT: u64 = 1024 * 1024;
+use plan::{Plan, Planned};
 
 /// What was made.
 #[derive(Debug, Serialize)]
@@ -32,17 +28,23 @@ pub struct Made {
     pub home: PathBuf,
     /// Every file, relative to the home.
     pub files: Vec<PathBuf>,
+    /// Files that were there and have new lines, relative to the home.
+    pub changed: Vec<PathBuf>,
     /// Where nodes dial.
     pub node_urls: Vec<String>,
 }
 
 impl Show for Made {
     fn human(&self) -> String {
+        if self.node_urls.is_empty() {
+            return added(self);
+        }
         format!(
             "Made {files} files in {home}\n\n\
              {home}/registrar, verifier, ca  one folder for each service; start it with --config FOLDER/NAME.yaml\n\
              {home}/node                     for nodes: install into /etc/bootkeep, then run dracut -f\n\
              {home}/ek-roots                 certificates of TPM makers that you believe in; see the README there\n\
+             {home}/policy.key               signs policies; nobody but you needs it\n\
              {home}/authority.key            makes every identity: keep it offline once all services run\n\n\
              Use it with:  export {variable}={home}\n",
             files = self.files.len(),
@@ -52,11 +54,19 @@ impl Show for Made {
     }
 }
 
-/// One file to be.
-struct Planned {
-    path: PathBuf,
-    contents: Vec<u8>,
-    mode: u32,
+/// What `--add` did.
+fn added(made: &Made) -> String {
+    let list = |what: &str, paths: &[PathBuf]| -> String {
+        let line = |path: &PathBuf| format!("{what} {}\n", path.display());
+        paths.iter().map(line).collect()
+    };
+    if made.files.is_empty() && made.changed.is_empty() {
+        return format!("{} lacks nothing\n", made.home.display());
+    }
+    list("made   ", &made.files)
+        + &list("changed", &made.changed)
+        + "Copy the services' folders to where they run and restart them; install node/ into /etc/bootkeep of every \
+           node (no dracut -f is needed for it).\n"
 }
 
 /// Makes everything, or nothing: files that exist are named and left alone.
@@ -64,6 +74,9 @@ struct Planned {
 /// # Errors
 /// [`Error::Failed`] naming what exists, [`Error::Usage`] for a name that is none, [`Error::File`].
 pub fn init(options: &cli::Init, home: &Home) -> Result<Made, Error> {
+    if options.add {
+        return add::add(home);
+    }
     let hosts = Hosts::from_options(options)?;
     let folder = absolute(home.folder())?;
     let plan = plan(options, &hosts, &folder)?;
@@ -72,6 +85,7 @@ pub fn init(options: &cli::Init, home: &Home) -> Result<Made, Error> {
     Ok(Made {
         home: folder,
         files: plan.into_iter().map(|file| file.path).collect(),
+        changed: Vec::new(),
         node_urls: hosts.node_urls(options.verifier_port),
     })
 }
@@ -115,72 +129,15 @@ fn plan(options: &cli::Init, hosts: &Hosts, folder: &Path) -> Result<Vec<Planned
     }
     plan.public("node/ca.pem", ca);
     plan.public("node/agent.yaml", &templates::agent(options, hosts));
+    for key in keys::KEYS {
+        key.plan(&mut plan)?;
+    }
     plan.ek_roots(options.ek_roots.as_deref())?;
     Ok(plan.0)
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Failed(error.to_string())
-}
-
-#[derive(Default)]
-struct Plan(Vec<Planned>);
-
-impl Plan {
-    fn add(&mut self, path: &str, contents: &[u8], mode: u32) {
-        self.0.push(Planned {
-            path: path.into(),
-            contents: contents.to_vec(),
-            mode,
-        });
-    }
-
-    fn public(&mut self, path: &str, text: &str) {
-        self.add(path, text.as_bytes(), PUBLIC);
-    }
-
-    fn private(&mut self, path: &str, contents: &[u8]) {
-        self.add(path, contents, PRIVATE);
-    }
-
-    fn identity(&mut self, stem: &str, identity: &ServiceIdentity) {
-        self.public(&format!("{stem}.pem"), &identity.certificate_pem);
-        self.private(&format!("{stem}.key"), identity.key_pem.as_bytes());
-    }
-
-    /// The roots are needed twice: the registrar checks EK certificates, and the tenant does not take its word for it.
-    fn ek_roots(&mut self, source: Option<&Path>) -> Result<(), Error> {
-        let roots = source.map_or(Ok(Vec::new()), read_roots)?;
-        for folder in ["ek-roots", "registrar/ek-roots"] {
-            self.public(&format!("{folder}/README"), templates::EK_ROOTS_README);
-            for (name, contents) in &roots {
-                self.add(&format!("{folder}/{name}"), contents, PUBLIC);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read_roots(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let in_folder = |source| Error::File {
-        path: folder.into(),
-        source,
-    };
-    let mut roots = Vec::new();
-    for entry in fs::read_dir(folder).map_err(in_folder)? {
-        let path = entry.map_err(in_folder)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_file() && is_certificate(&name) {
-            roots.push((name.into_owned(), files::read(&path, MAX_ROOT)?.to_vec()));
-        }
-    }
-    Ok(roots)
-}
-
-fn is_certificate(name: &str) -> bool {
-    [".pem", ".crt", ".cer", ".der"]
-        .iter()
-        .any(|ending| name.to_ascii_lowercase().ends_with(ending))
 }
 
 fn refuse_existing(folder: &Path, plan: &[Planned]) -> Result<(), Error> {

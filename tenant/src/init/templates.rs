@@ -17,6 +17,41 @@ Get them from the makers themselves (Infineon, STMicroelectronics, Intel, AMD, N
 with a second source. For software TPMs it is the certificate of the local CA of swtpm.
 ";
 
+/// How a node hears of revocations; in `agent.yaml`.
+pub(super) const REVOCATION: &str = "\
+# Whose word on other nodes counts. With fail_closed_after_seconds the node also stops speaking IPsec when it has heard
+# nothing of the verifier for so long.
+revocation:
+  keys: /etc/bootkeep/revocation.pem
+#  fail_closed_after_seconds: 300
+";
+
+/// What the verifier signs with and whom it tells; in `verifier.yaml`.
+pub(super) fn verifier_keys(ca: &str) -> [(&'static str, String); 3] {
+    [
+        ("revocation_key", "revocation.key".into()),
+        ("policy_keys", "policy.pem".into()),
+        ("ca", quoted(ca)),
+    ]
+}
+
+/// Where certificates say that their state is found; in `ca.yaml`, beside the list's URL.
+pub(super) fn ca_urls(crl: &str) -> [(&'static str, String); 2] {
+    let base = crl.strip_suffix("/crl.der").unwrap_or(crl);
+    [
+        ("ocsp_url", quoted(&format!("{base}/ocsp"))),
+        ("ca_url", quoted(&format!("{base}/ca.der"))),
+    ]
+}
+
+/// Keys and values as lines of a YAML mapping.
+pub(super) fn lines(pairs: &[(&str, String)]) -> String {
+    pairs
+        .iter()
+        .map(|(key, value)| format!("{key}: {value}\n"))
+        .collect()
+}
+
 /// A text as a double-quoted YAML scalar; JSON strings are such scalars.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -36,7 +71,8 @@ pub(super) fn tenant(options: &Init, hosts: &Hosts) -> String {
     format!(
         "# Where `bootkeep` finds the services. Paths are relative to this file.\n\
          registrar: {}\nverifier: {}\nca: {}\n\
-         server_ca: ca.pem\ncertificate: tenant.pem\nkey: tenant.key\nek_roots: ek-roots\n",
+         server_ca: ca.pem\ncertificate: tenant.pem\nkey: tenant.key\nek_roots: ek-roots\n\
+         policy_key: policy.key\npolicy_keys: policy.pem\nrevocation_keys: revocation.pem\n",
         quoted(&hosts.tenant_url(options.registrar_port)),
         quoted(&hosts.tenant_url(options.verifier_port)),
         quoted(&hosts.tenant_url(options.ca_port)),
@@ -48,7 +84,8 @@ pub(super) fn agent(options: &Init, hosts: &Hosts) -> String {
         "# /etc/bootkeep/agent.yaml of every node. After a change: dracut -f\n\
          registrar:{}\nverifier:{}\nserver_ca: /etc/bootkeep/ca.pem\nvolume: {}\n\
          # How long the initramfs waits before it gives up, in seconds.\ndeadline_seconds: 600\n\
-         # Whether a person at the console may then type the passphrase or a recovery key.\npassphrase: false\n",
+         # Whether a person at the console may then type the passphrase or a recovery key.\npassphrase: false\n\
+         {REVOCATION}",
         list(&hosts.node_urls(options.registrar_port)),
         list(&hosts.node_urls(options.verifier_port)),
         quoted(&options.volume),
@@ -89,14 +126,17 @@ fn verifier(options: &Init, hosts: &Hosts, folder: &Path) -> String {
         "verifier",
         &database,
     ) + &format!("state_key: state.key\nregistrar: {registrar}\n")
+        + &lines(&verifier_keys(&hosts.tenant_url(options.ca_port)))
 }
 
 fn ca(options: &Init, hosts: &Hosts, folder: &Path) -> String {
     let database = folder.join("ca/ca.db");
+    let crl = hosts.crl_url(options.crl_port);
     common(&listen(options, options.ca_port), "ca-service", &database)
         + &format!(
             "state_key: state.key\n# Plain HTTP: the CRL is signed and public.\ncrl_listen: {}\ncrl_url: {}\n",
             listen(options, options.crl_port),
-            quoted(&hosts.crl_url(options.crl_port)),
+            quoted(&crl),
         )
+        + &lines(&ca_urls(&crl))
 }
