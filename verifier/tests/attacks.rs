@@ -261,7 +261,7 @@ async fn a11_a21_a22_false_evidence_is_refused_and_counts() {
             evidence.nk_public = Bytes(vec![9; 32]);
             evidence
         }),
-        ("ima-replay", |machine, call, exporter| {
+        ("ima-template-hash", |machine, call, exporter| {
             let mut evidence = machine.evidence(call, exporter);
             let list = &mut evidence.ima.as_mut().unwrap().data.0;
             let last = list.len() - 2;

@@ -3,6 +3,7 @@
 
 mod common;
 
+use aws_lc_rs::digest::{digest, SHA1_FOR_LEGACY_USE_ONLY};
 use bootkeep_evidence::{eventlog::EventLog, ima::parse_binary};
 use bootkeep_policy::{
     appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call, Baseline,
@@ -302,7 +303,10 @@ fn dropped_reordered_and_changed_entries_are_noticed() {
             .position(|w| w == [name.as_bytes(), &[0]].concat());
         at.unwrap() + 3
     };
+    // The ends of the three: each is as long as the others.
     let (a, b, c) = (entry("/a"), entry("/b"), entry("/c"));
+    let start = a - (b - a);
+    let length_of_fields = 4 + 7 + 1 + 32 + 4 + 3;
     assert!(length > 0 && b - a == c - b);
     let mut dropped = case.evidence();
     dropped.ima.as_mut().unwrap().data.0.drain(a..b);
@@ -310,8 +314,33 @@ fn dropped_reordered_and_changed_entries_are_noticed() {
     swapped.ima.as_mut().unwrap().data.0[a..c].rotate_left(b - a);
     let mut changed = case.evidence();
     flip(&mut changed.ima.as_mut().unwrap().data, b - 2);
-    for evidence in [dropped, swapped, changed] {
-        assert_eq!(case.verdict(&evidence), "ima-replay");
+    let mut rewritten = case.evidence();
+    let list = &mut rewritten.ima.as_mut().unwrap().data.0;
+    list[b - 2] ^= 1;
+    let fields = digest(&SHA1_FOR_LEGACY_USE_ONLY, &list[b - length_of_fields..b]);
+    let sha1 = b - length_of_fields - 4 - 6 - 4 - 20;
+    list[sha1..sha1 + 20].copy_from_slice(fields.as_ref());
+    let mut inserted = case.evidence();
+    let list = &mut inserted.ima.as_mut().unwrap().data.0;
+    let copy = list[a..b].to_vec();
+    list.splice(b..b, copy);
+    let mut far = case.evidence();
+    let list = &mut far.ima.as_mut().unwrap().data.0;
+    let first = list[start..a].to_vec();
+    let last = list[b..c].to_vec();
+    list[start..a].copy_from_slice(&last);
+    list[b..c].copy_from_slice(&first);
+    for (evidence, code, named) in [
+        (dropped, "ima-replay", "from entry 0 on"),
+        (rewritten, "ima-replay", "from entry 0 on"),
+        (swapped, "ima-order", "IMA entries 3, /c, and 4, /b:"),
+        (far, "ima-order", "IMA entries 2, /c, and 4, /a:"),
+        (changed, "ima-template-hash", "IMA entry 3, /c:"),
+        (inserted, "ima-inserted", "IMA entry 3, /b:"),
+    ] {
+        let reason = case.appraise(&evidence).unwrap_err().reasons()[0].clone();
+        assert_eq!(reason.code, code);
+        assert!(reason.detail.contains(named), "{}", reason.detail);
     }
 }
 
@@ -376,7 +405,11 @@ fn policy_decides_about_a_boot_after_the_power_went() {
         assert_eq!(booted.baseline().clock().safe, safe);
         case.boot.unsafe_clock = UnsafeClock::Refuse;
         let refused = verdict(&case).err().map(|refusal| refusal.reasons());
-        let codes: Vec<_> = refused.iter().flatten().map(|reason| &reason.code).collect();
+        let codes: Vec<_> = refused
+            .iter()
+            .flatten()
+            .map(|reason| &reason.code)
+            .collect();
         assert_eq!(codes, claims);
     }
 }

@@ -18,7 +18,7 @@ pub fn parse_ascii(text: &str) -> Result<Vec<Entry>, ImaError> {
             entry(line)
                 .filter(|_| number < MAX_ENTRIES)
                 .ok_or("not a line of a measurement list")
-                .and_then(|(template, data, violation)| Entry::new(template, data, violation))
+                .and_then(|(template, data, sha1)| Entry::new(template, data, sha1))
                 .map_err(|problem| ImaError {
                     entry: number,
                     problem,
@@ -27,7 +27,7 @@ pub fn parse_ascii(text: &str) -> Result<Vec<Entry>, ImaError> {
         .collect()
 }
 
-fn entry(line: &str) -> Option<(&str, Vec<u8>, bool)> {
+fn entry(line: &str) -> Option<(&str, Vec<u8>, [u8; 20])> {
     if line.len() > 3 * MAX_TEMPLATE_DATA {
         return None;
     }
@@ -35,8 +35,8 @@ fn entry(line: &str) -> Option<(&str, Vec<u8>, bool)> {
     if words.next()?.parse::<u8>().ok()? != IMA_PCR {
         return None;
     }
-    let sha1 = words.next().filter(|word| word.len() == 40)?;
-    let violation = sha1.bytes().all(|byte| byte == b'0');
+    let mut sha1 = [0; 20];
+    hex::decode_to_slice(words.next()?, &mut sha1).ok()?;
     let template = words.next()?;
     let data = if template == "ima" {
         old_data(words.next()?, words.next()?)?
@@ -49,10 +49,7 @@ fn entry(line: &str) -> Option<(&str, Vec<u8>, bool)> {
         }
         data
     };
-    words
-        .next()
-        .is_none()
-        .then_some((template, data, violation))
+    words.next().is_none().then_some((template, data, sha1))
 }
 
 fn field_bytes(field: &str, word: &str) -> Option<Vec<u8>> {

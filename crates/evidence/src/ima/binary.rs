@@ -53,8 +53,7 @@ fn entry(reader: &mut Reader<'_>) -> Result<Entry, Trouble> {
     if reader.u32_le()? != u32::from(IMA_PCR) {
         return Err("not measured into PCR 10".into());
     }
-    let sha1 = reader.take(20)?;
-    let violation = sha1.iter().all(|&byte| byte == 0);
+    let sha1 = reader.take(20)?.try_into().map_err(|_| CutShort)?;
     let length = reader.u32_le()? as usize;
     if length > MAX_TEMPLATE_NAME {
         return Err("the template's name is over its limit".into());
@@ -70,7 +69,7 @@ fn entry(reader: &mut Reader<'_>) -> Result<Entry, Trouble> {
         }
         reader.take(length)?.to_vec()
     };
-    Ok(Entry::new(template, data, violation)?)
+    Ok(Entry::new(template, data, sha1)?)
 }
 
 /// The list shows digest and counted name; what was hashed is the digest and the name zero-padded to 256 bytes.

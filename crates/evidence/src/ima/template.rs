@@ -35,7 +35,7 @@ pub(super) struct Fields {
     pub(super) path: String,
     pub(super) digest: Option<FileDigest>,
     pub(super) signature: Vec<u8>,
-    pub(super) buffer: Vec<u8>,
+    pub(super) buffer: Option<Vec<u8>>,
 }
 
 /// Field identifiers of a template; `None` when it is not known.
@@ -100,7 +100,7 @@ pub(super) fn read(template: &str, data: &[u8]) -> Result<Fields, &'static str> 
             "d-ng" | "d-ngv2" => fields.digest = Some(digest(value)?),
             "n-ng" => fields.path = path(value)?,
             "sig" => fields.signature = value.to_vec(),
-            "buf" => fields.buffer = value.to_vec(),
+            "buf" => fields.buffer = Some(value.to_vec()),
             _ => {}
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::{
+    digest::{digest, SHA1_FOR_LEGACY_USE_ONLY},
     rand::SystemRandom,
     signature::{EcdsaKeyPair, KeyPair, ECDSA_P256_SHA256_FIXED_SIGNING},
 };
@@ -182,20 +183,41 @@ impl Machine {
         self.measure_field("ima-ng", path, &field, true);
     }
 
+    /// A file with its signature (`ima-sig`).
+    pub fn measure_signed(&mut self, path: &str, field: &[u8], signature: &[u8]) {
+        let name = [path.as_bytes(), &[0]].concat();
+        let data = [counted(field), counted(&name), counted(signature)].concat();
+        self.measure_data("ima-sig", &data, false);
+    }
+
+    /// A buffer (`ima-buf`): keys, a command line, critical data.
+    pub fn measure_buffer(&mut self, name: &str, buffer: &[u8]) {
+        let field = [b"sha256:\0".as_slice(), &Sha256::digest(buffer)].concat();
+        let name = [name.as_bytes(), &[0]].concat();
+        let data = [counted(&field), counted(&name), counted(buffer)].concat();
+        self.measure_data("ima-buf", &data, false);
+    }
+
     pub fn measure_field(&mut self, template: &str, path: &str, field: &[u8], violation: bool) {
         let name = [path.as_bytes(), &[0]].concat();
         let data = [counted(field), counted(&name)].concat();
-        let sha1 = if violation { [0; 20] } else { [1; 20] };
+        self.measure_data(template, &data, violation);
+    }
+
+    /// With these fields, as the kernel hashes them.
+    pub fn measure_data(&mut self, template: &str, data: &[u8], violation: bool) {
+        let sha1 = digest(&SHA1_FOR_LEGACY_USE_ONLY, data);
+        let sha1 = if violation { &[0; 20] } else { sha1.as_ref() };
         let entry = [
             &10u32.to_le_bytes(),
-            sha1.as_slice(),
+            sha1,
             &counted(template.as_bytes()),
-            &counted(&data),
+            &counted(data),
         ]
         .concat();
-        let digest = parse_binary(&entry).unwrap().0[0].extended_digest();
+        let extended = parse_binary(&entry).unwrap().0[0].extended_digest();
         self.ima.extend_from_slice(&entry);
-        self.extend(10, &digest);
+        self.extend(10, &extended);
     }
 
     pub fn values(&self) -> PcrValues {

@@ -1,6 +1,7 @@
 //! The IMA list, piece by piece.
 
 mod checkpoint;
+mod diagnosis;
 
 use bootkeep_evidence::{
     ima::{boot_aggregate, parse_binary, Entry, Replay},
@@ -92,7 +93,7 @@ impl ImaState {
                 state: part.waiting(self.replay),
                 whole: false,
             }),
-            Err(error) => Err(Refusal::of("ima-replay", error.to_string())),
+            Err(_) => Err(diagnosis::explain(&self.replay, &part.entries, quoted)),
         }
     }
 
@@ -209,7 +210,10 @@ pub(super) fn whole_list(pcrs: &PcrValues, evidence: &Evidence) -> Result<Entrie
     check_first(pcrs, entries.first(), &mut reasons);
     match Replay::default().advance(&entries, quoted(pcrs)?) {
         Ok(covered) => entries.truncate(covered),
-        Err(error) => reasons.add("ima-replay", error.to_string()),
+        Err(_) => {
+            let refusal = diagnosis::explain(&Replay::default(), &entries, quoted(pcrs)?);
+            reasons.append_refusal(&refusal);
+        }
     }
     reasons.verdict()?;
     Ok(entries)
