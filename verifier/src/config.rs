@@ -8,7 +8,9 @@ use bootkeep_protocol::Role;
 use bootkeep_service::{resolve, Limits, ServerTls, ServiceError};
 use serde::Deserialize;
 
-use crate::{error::VerifierError, registrar::Registrar};
+use crate::{
+    error::VerifierError, registrar::Registrar, WebhookConfig, WebhookError, WebhookTarget,
+};
 
 /// The configuration. Relative paths start in the file's folder.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,9 +30,21 @@ pub struct Config {
     pub state_key: PathBuf,
     /// URL of the registrar.
     pub registrar: String,
+    /// The key that revocations are signed with, PKCS #8 PEM; absent: nothing is revoked at other nodes.
+    #[serde(default)]
+    pub revocation_key: Option<PathBuf>,
+    /// The owner's public keys for policies, PEM; absent: no policy is taken but those of enrolments.
+    #[serde(default)]
+    pub policy_keys: Option<PathBuf>,
+    /// URL of the CA; absent: it is not told of revocations.
+    #[serde(default)]
+    pub ca: Option<String>,
     /// Address and port of `/metrics`, plain HTTP; absent: none.
     #[serde(default)]
     pub metrics_listen: Option<String>,
+    /// Other systems that are told of changes.
+    #[serde(default)]
+    pub webhooks: Vec<WebhookConfig>,
     /// Connections: how many, how long.
     #[serde(default)]
     pub limits: Limits,
@@ -52,7 +66,25 @@ impl Config {
         ] {
             *path = resolve(file, path);
         }
+        for path in [&mut self.revocation_key, &mut self.policy_keys]
+            .into_iter()
+            .flatten()
+        {
+            *path = resolve(file, path);
+        }
+        for webhook in &mut self.webhooks {
+            webhook.secret_file = resolve(file, &webhook.secret_file);
+            webhook.ca = webhook.ca.as_ref().map(|ca| resolve(file, ca));
+        }
         self
+    }
+
+    /// The targets of webhooks.
+    ///
+    /// # Errors
+    /// [`WebhookError`].
+    pub fn webhook_targets(&self) -> Result<Vec<WebhookTarget>, WebhookError> {
+        self.webhooks.iter().map(WebhookTarget::open).collect()
     }
 
     /// The front's TLS.

@@ -12,6 +12,20 @@ use std::{
 /// Codes come from our own code, but a bound costs nothing.
 const MAX_CODES: usize = 256;
 
+/// Counters of other parts: name without prefix, help, value.
+pub(crate) fn lines(counters: &[(&str, &str, u64)]) -> String {
+    let mut text = String::new();
+    for (name, help, value) in counters {
+        let name = format!("bootkeep_verifier_{name}_total");
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}"
+        );
+    }
+    text
+}
+
 /// Counters since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

@@ -14,6 +14,7 @@
 //! | `attest` | boot and runtime attestation; share V leaves in `attest::share` only |
 //! | `fleet` | nodes in memory and how their verdicts change |
 //! | `store` | what survives a restart |
+//! | `webhooks` | other systems that are told |
 
 #![forbid(unsafe_code)]
 
@@ -28,8 +29,10 @@ mod link;
 mod registrar;
 mod service;
 mod store;
+mod webhooks;
 
 pub use config::Config;
 pub use error::VerifierError;
 pub use registrar::Registrar;
 pub use service::Verifier;
+pub use webhooks::{Target as WebhookTarget, WebhookConfig, WebhookError};

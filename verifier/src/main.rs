@@ -43,10 +43,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config.resolved(&arguments.config);
     let tls = config.server_tls()?;
     let (registrar, state_key) = (config.registrar()?, config.state_key()?);
+    let webhooks = config.webhook_targets()?;
     if matches!(arguments.command, Some(Command::Check)) {
         return Ok(());
     }
     let verifier = Verifier::open(&config.database, state_key, registrar).await?;
+    verifier.start_webhooks(webhooks);
     if let Some(address) = &config.metrics_listen {
         let listener = listen(address).await?;
         tokio::spawn(serve_plain(

@@ -15,6 +15,7 @@ use crate::{
     fleet::Fleet,
     registrar::Registrar,
     store::{Database, Sealer, MIGRATOR},
+    webhooks::Webhooks,
 };
 
 /// A node that has shown nothing yet costs memory: this many at one time.
@@ -27,6 +28,7 @@ pub struct Verifier {
     pub(crate) counters: Counters,
     /// Links that may be between upgrade and verdict at one time.
     pub(crate) openings: Semaphore,
+    pub(crate) webhooks: Webhooks,
     registrar: Registrar,
 }
 
@@ -41,11 +43,13 @@ impl Verifier {
         registrar: Registrar,
     ) -> Result<Arc<Self>, VerifierError> {
         let store = Store::connect(database_url, &MIGRATOR).await?;
+        let webhooks = Webhooks::new(store.clone());
         let database = Database::new(store, Sealer::new(state_key));
         Ok(Arc::new(Self {
             fleet: Fleet::load(database).await?,
             counters: Counters::default(),
             openings: Semaphore::new(MAX_OPENINGS),
+            webhooks,
             registrar,
         }))
     }

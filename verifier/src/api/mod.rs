@@ -16,7 +16,7 @@ use axum::{
 use bootkeep_protocol::{NodeId, Problem, ProblemKind, Role};
 use bootkeep_service::{LinkUpgrade, Peer, ProblemResponse};
 
-use crate::{fleet::Node, link, service::Verifier};
+use crate::{counters, fleet::Node, link, service::Verifier};
 
 type Shared = State<Arc<Verifier>>;
 
@@ -49,7 +49,7 @@ async fn metrics(State(verifier): Shared) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     (
         [(axum::http::header::CONTENT_TYPE, kind)],
-        verifier.counters.text(),
+        verifier.counters.text() + &counters::lines(&verifier.webhooks.counters()),
     )
 }
 

@@ -79,7 +79,9 @@ async fn refuse(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>, refu
         verifier.counters.refused(&reason.code);
     }
     let verdict = |trust: &mut crate::fleet::Trust| trust.refused(refusal, crate::clock::now_ms());
-    match verifier.fleet.condemn(node, enrolled, verdict).await {
+    let condemned = verifier.fleet.condemn(node, enrolled, verdict).await;
+    verifier.webhooks.wake();
+    match condemned {
         Ok(true) => node.step("untrusted", &refusal.to_string()),
         Ok(false) => {}
         Err(error) => {

@@ -49,6 +49,7 @@ pub struct World {
     pub registrar_url: String,
     pub url: String,
     server: JoinHandle<()>,
+    verifier: Option<Arc<Verifier>>,
 }
 
 fn identity(authority: &Authority, role: Role) -> (String, String) {
@@ -85,6 +86,7 @@ impl World {
             registrar_url: String::new(),
             url: String::new(),
             server: tokio::spawn(async {}),
+            verifier: None,
         };
         (world.registrar_url, _) = world.serve(Role::Registrar, registrar).await;
         world.start().await;
@@ -97,7 +99,7 @@ impl World {
         path
     }
 
-    async fn serve(&self, role: Role, router: Router) -> (String, JoinHandle<()>) {
+    pub async fn serve(&self, role: Role, router: Router) -> (String, JoinHandle<()>) {
         let (certificate, key) = identity(&self.authority, role);
         let certificate = self.file(&format!("{role}.pem"), &certificate);
         let key = self.file(&format!("{role}.key"), &key);
@@ -146,6 +148,12 @@ impl World {
         .await
         .unwrap();
         (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
+        self.verifier = Some(verifier);
+    }
+
+    /// The verifier that runs now.
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        self.verifier.as_ref().unwrap()
     }
 
     /// The registrar learns of a machine.
