@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use bootkeep_evidence::{eventlog::EventLog, ima::Entry, PcrValues};
+use bootkeep_evidence::{eventlog::EventLog, ima::Entry, ClockInfo, PcrValues};
 use bootkeep_protocol::verifier::Reason;
 
 use crate::{
@@ -206,6 +206,24 @@ impl Live<'_, BootPolicy> {
             clock.check(policy.unsafe_clock(), reasons);
             policy.check(quoted, log, reasons);
         });
+    }
+}
+
+impl Live<'_, BootPolicy> {
+    /// What the policy would say about a boot: a dry run, which trusts nothing. Without a clock its rules are left out.
+    ///
+    /// # Errors
+    /// [`Refusal`] with every reason.
+    pub fn dry_run(
+        self,
+        quoted: &PcrValues,
+        log: Option<&EventLog>,
+        clock: Option<&ClockInfo>,
+    ) -> Result<(), Refusal> {
+        let facts = clock.map_or_else(ClockFacts::default, |clock| ClockFacts::of(clock, None));
+        let mut reasons = Reasons::default();
+        self.check(quoted, log, &facts, &mut reasons);
+        reasons.verdict()
     }
 }
 

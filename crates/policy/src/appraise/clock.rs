@@ -33,7 +33,7 @@ pub(crate) struct ClockFacts {
 
 impl ClockFacts {
     /// Over a reset the clock may have lost what the TPM had not stored yet.
-    fn of(now: &ClockInfo, previous: Option<&ClockInfo>) -> Self {
+    pub(crate) fn of(now: &ClockInfo, previous: Option<&ClockInfo>) -> Self {
         let claim = |code: &str, detail: String| Claim {
             code: code.to_owned(),
             detail,

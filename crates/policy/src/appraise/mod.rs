@@ -138,6 +138,14 @@ pub fn appraise_runtime(
     Ok(Progress::Whole(Attested::new(good, ima.entries())))
 }
 
+/// The values of the quote, when it answers the question: for a dry run of policies. Nothing else is appraised.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn quoted_pcrs(question: &Question<'_>, evidence: &Evidence) -> Result<PcrValues, Refusal> {
+    Ok(verify(question, evidence)?.quote.pcrs().clone())
+}
+
 /// Reads a known-good node, to make policies from it: everything is checked but the policies.
 ///
 /// # Errors
@@ -150,6 +158,7 @@ pub fn inspect(question: &Question<'_>, evidence: &Evidence) -> Result<KnownGood
         pcrs: verified.quote.pcrs().clone(),
         event_log,
         ima: entries,
+        clock: verified.quote.clock(),
     })
 }
 

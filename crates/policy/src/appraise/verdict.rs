@@ -212,4 +212,6 @@ pub struct KnownGood {
     pub event_log: Option<EventLog>,
     /// The IMA entries the quote covers.
     pub ima: Entries,
+    /// The TPM's clock at the quote.
+    pub clock: ClockInfo,
 }
