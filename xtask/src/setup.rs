@@ -16,6 +16,21 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gnutls-bin", "tests: the software TPM's certificates"),
     ("tpm2-tools", "tests: an independent view of the TPM"),
     ("postgresql", "tests: the services on PostgreSQL"),
+    ("charon-systemd", "tests: strongSwan's IKE daemon"),
+    ("strongswan-swanctl", "tests: an independent view of it"),
+    (
+        "libcharon-extra-plugins",
+        "tests: ESP where the kernel has none (kernel-libipsec)",
+    ),
+    (
+        "libstrongswan-standard-plugins",
+        "tests: strongSwan's AES-GCM",
+    ),
+    (
+        "libstrongswan-extra-plugins",
+        "tests: strongSwan fetches revocation lists (curl)",
+    ),
+    ("iputils-ping", "tests: traffic between nodes"),
     ("shellcheck", "tests: shell scripts"),
     ("mmdebstrap", "image: Debian root file system"),
     ("debian-archive-keyring", "image: keys of Debian's packages"),

@@ -1,0 +1,315 @@
+//! Policies of our own, among those of charon.
+//!
+//! For the kernel two policies with equal selectors are one, whatever their priorities: a block with charon's selector would
+//! replace the policy that demands IPsec, and be replaced by it. Ours have a number in the field `user`, which no lookup
+//! compares: they stand beside charon's, and it is how we recognise them.
+
+use std::{collections::BTreeSet, io, net::IpAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{
+    message::{family, Body, Fields, DELPOLICY, GETPOLICY, NEWPOLICY},
+    socket::Socket,
+    KernelError, Wanted,
+};
+use crate::config::Clear;
+
+/// In `xfrm_selector.user` of every policy of ours.
+const OURS: u32 = 0x0b00_7dad;
+
+/// Smaller comes first. strongSwan's own begin at 100,000.
+const PRIORITY_NODE: u32 = 2001;
+const PRIORITY_CLEAR: u32 = 2002;
+const PRIORITY_GROUP: u32 = 2003;
+
+const ALLOW: u8 = 0;
+const BLOCK: u8 = 1;
+const ICMPV6: u8 = 58;
+/// RFC 4861: without them no IPv6 address of the link is found.
+const NEIGHBOUR: [u16; 4] = [133, 134, 135, 136];
+
+const EEXIST: i32 = 17;
+const ENOENT: i32 = 2;
+
+/// Offsets in `struct xfrm_userpolicy_info`, which begins with the selector.
+const PRIORITY: usize = 152;
+const DIRECTION: usize = 160;
+const ACTION: usize = 161;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Direction {
+    In = 0,
+    Out = 1,
+    Forward = 2,
+}
+
+/// `struct xfrm_selector`, as far as it is used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Selector {
+    source: IpNet,
+    destination: IpNet,
+    protocol: u8,
+    source_port: Option<u16>,
+    destination_port: Option<u16>,
+}
+
+/// A policy of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Policy {
+    selector: Selector,
+    direction: Direction,
+    priority: u32,
+    allows: bool,
+}
+
+impl Policy {
+    /// All that are wanted.
+    pub(super) fn of(wanted: &Wanted) -> BTreeSet<Self> {
+        let mut all = BTreeSet::new();
+        for node in &wanted.nodes {
+            all.extend(blocks(*node, PRIORITY_NODE));
+        }
+        for network in &wanted.group {
+            // A node that is blocked by itself has this selector already, at the higher priority.
+            if !wanted.nodes.contains(network) {
+                all.extend(blocks(*network, PRIORITY_GROUP));
+            }
+        }
+        if !wanted.group.is_empty() {
+            all.extend(wanted.clear.iter().flat_map(passes));
+            all.extend(NEIGHBOUR.into_iter().flat_map(neighbour));
+        }
+        all
+    }
+
+    /// The network that a blocking policy is about.
+    pub(super) fn blocks(&self) -> Option<IpNet> {
+        let network = match self.direction {
+            Direction::Out => self.selector.destination,
+            _ => self.selector.source,
+        };
+        (!self.allows && self.direction != Direction::Forward).then_some(network)
+    }
+}
+
+/// Everything to it, from it, and forwarded either way.
+fn blocks(network: IpNet, priority: u32) -> [Policy; 4] {
+    let policy = |source, destination, direction| Policy {
+        selector: Selector {
+            source,
+            destination,
+            protocol: 0,
+            source_port: None,
+            destination_port: None,
+        },
+        direction,
+        priority,
+        allows: false,
+    };
+    let any = everything(network);
+    [
+        policy(any, network, Direction::Out),
+        policy(network, any, Direction::In),
+        policy(network, any, Direction::Forward),
+        policy(any, network, Direction::Forward),
+    ]
+}
+
+fn passes(clear: &Clear) -> [Policy; 2] {
+    let any = everything(clear.network);
+    let protocol = clear.protocol.map_or(0, |protocol| protocol.number());
+    let policy = |source, destination, ports: (Option<u16>, Option<u16>), direction| Policy {
+        selector: Selector {
+            source,
+            destination,
+            protocol,
+            source_port: ports.0,
+            destination_port: ports.1,
+        },
+        direction,
+        priority: PRIORITY_CLEAR,
+        allows: true,
+    };
+    [
+        policy(any, clear.network, (None, clear.port), Direction::Out),
+        policy(clear.network, any, (clear.port, None), Direction::In),
+    ]
+}
+
+/// For ICMPv6, the field of the source port holds the type.
+fn neighbour(kind: u16) -> [Policy; 2] {
+    let any = IpNet::V6(Ipv6Net::default());
+    [Direction::Out, Direction::In].map(|direction| Policy {
+        selector: Selector {
+            source: any,
+            destination: any,
+            protocol: ICMPV6,
+            source_port: Some(kind),
+            destination_port: None,
+        },
+        direction,
+        priority: PRIORITY_CLEAR,
+        allows: true,
+    })
+}
+
+fn everything(like: IpNet) -> IpNet {
+    match like {
+        IpNet::V4(_) => IpNet::V4(Ipv4Net::default()),
+        IpNet::V6(_) => IpNet::V6(Ipv6Net::default()),
+    }
+}
+
+/// Those that carry our number.
+pub(super) fn own(socket: &mut Socket) -> Result<BTreeSet<Policy>, KernelError> {
+    let list = socket.list("list policies", GETPOLICY, &Body::default())?;
+    let mut own = BTreeSet::new();
+    for body in list {
+        own.extend(read(&body)?);
+    }
+    Ok(own)
+}
+
+pub(super) fn add(socket: &mut Socket, policy: &Policy) -> Result<(), KernelError> {
+    let unlimited = (0..4)
+        .fold(Body::default(), |body, _| body.u64(u64::MAX))
+        .zeros(32);
+    let body = selector(&policy.selector)
+        .bytes(&unlimited.0)
+        .zeros(32)
+        .u32(policy.priority)
+        .u32(0)
+        .u8(policy.direction as u8)
+        .u8(if policy.allows { ALLOW } else { BLOCK })
+        .zeros(6);
+    match socket.change("add a policy", NEWPOLICY, &body) {
+        Err(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(EEXIST) => {
+            replace(socket, policy, &body)
+        }
+        other => other,
+    }
+}
+
+/// The same selector is there with another priority: a node that was blocked with its group, or the other way round.
+fn replace(socket: &mut Socket, policy: &Policy, body: &Body) -> Result<(), KernelError> {
+    remove(socket, policy)?;
+    socket.change("add a policy", NEWPOLICY, body)
+}
+
+pub(super) fn remove(socket: &mut Socket, policy: &Policy) -> Result<(), KernelError> {
+    let body = selector(&policy.selector)
+        .u32(0)
+        .u8(policy.direction as u8)
+        .zeros(3);
+    match socket.change("remove a policy", DELPOLICY, &body) {
+        Err(KernelError::Refused { source, .. }) if is_gone(&source) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(ENOENT)
+}
+
+/// Ports are in network byte order.
+fn selector(selector: &Selector) -> Body {
+    let port = |port: Option<u16>| {
+        let mask = if port.is_some() { u16::MAX } else { 0 };
+        [port.unwrap_or(0).to_be_bytes(), mask.to_be_bytes()].concat()
+    };
+    Body::default()
+        .address(selector.destination.addr())
+        .address(selector.source.addr())
+        .bytes(&port(selector.destination_port))
+        .bytes(&port(selector.source_port))
+        .u16(family(selector.source.addr()))
+        .u8(selector.destination.prefix_len())
+        .u8(selector.source.prefix_len())
+        .u8(selector.protocol)
+        .zeros(3)
+        .u32(0)
+        .u32(OURS)
+}
+
+/// One of ours, or none.
+fn read(body: &[u8]) -> Result<Option<Policy>, KernelError> {
+    let fields = Fields(body);
+    if fields.u32(52)? != OURS {
+        return Ok(None);
+    }
+    let direction = match fields.u8(DIRECTION)? {
+        0 => Direction::In,
+        1 => Direction::Out,
+        2 => Direction::Forward,
+        _ => return Ok(None),
+    };
+    Ok(Some(Policy {
+        selector: read_selector(fields)?,
+        direction,
+        priority: fields.u32(PRIORITY)?,
+        allows: fields.u8(ACTION)? == ALLOW,
+    }))
+}
+
+fn read_selector(fields: Fields<'_>) -> Result<Selector, KernelError> {
+    let family = fields.u16(40)?;
+    let port = |at: usize| -> Result<Option<u16>, KernelError> {
+        let is_set = fields.u16(at + 2)? != 0;
+        Ok(is_set.then_some(u16::from_be_bytes(fields.array(at)?)))
+    };
+    Ok(Selector {
+        destination: network(fields.address(0, family)?, fields.u8(42)?)?,
+        source: network(fields.address(16, family)?, fields.u8(43)?)?,
+        protocol: fields.u8(44)?,
+        destination_port: port(32)?,
+        source_port: port(36)?,
+    })
+}
+
+fn network(address: IpAddr, prefix: u8) -> Result<IpNet, KernelError> {
+    IpNet::new(address, prefix).map_err(|_| KernelError::Malformed("a prefix that is too long"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_headers() {
+        let policy = &blocks("10.0.0.1/32".parse().unwrap(), PRIORITY_NODE)[0];
+        assert_eq!(selector(&policy.selector).0.len(), 56);
+    }
+
+    #[test]
+    fn a_selector_is_read_as_it_was_written() {
+        for network in ["10.0.0.1/32", "10.0.0.0/8", "fd00::1/128", "fd00::/64"] {
+            let clear = Clear {
+                network: network.parse().unwrap(),
+                protocol: Some(crate::config::Protocol::Tcp),
+                port: Some(8894),
+            };
+            let pass = passes(&clear);
+            let blocked = blocks(network.parse().unwrap(), PRIORITY_GROUP);
+            for policy in pass.iter().chain(&blocked).chain(&neighbour(135)) {
+                let bytes = selector(&policy.selector).0;
+                assert_eq!(read_selector(Fields(&bytes)).unwrap(), policy.selector);
+            }
+        }
+    }
+
+    #[test]
+    fn a_blocked_node_stays_blocked_with_its_group() {
+        let node: IpNet = "10.0.0.1/32".parse().unwrap();
+        let wanted = Wanted {
+            nodes: [node].into(),
+            group: [node].into(),
+            clear: Vec::new(),
+        };
+        let policies = Policy::of(&wanted);
+        let about: Vec<_> = policies.iter().filter(|p| !p.allows).collect();
+        assert_eq!(about.len(), 4);
+        assert!(about.iter().all(|p| p.priority == PRIORITY_NODE));
+    }
+}
