@@ -6,6 +6,7 @@ use bootkeep_link::{ClientTls, HttpClient};
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::Role;
 use bootkeep_service::{resolve, Limits, ServerTls, ServiceError};
+use bootkeep_signed::VerifyingKeys;
 use serde::Deserialize;
 
 use crate::{
@@ -85,6 +86,23 @@ impl Config {
     /// [`WebhookError`].
     pub fn webhook_targets(&self) -> Result<Vec<WebhookTarget>, WebhookError> {
         self.webhooks.iter().map(WebhookTarget::open).collect()
+    }
+
+    /// The keys of signed policies.
+    ///
+    /// # Errors
+    /// [`VerifierError::File`], [`VerifierError::Keys`].
+    pub fn policy_keys(&self) -> Result<Option<VerifyingKeys>, VerifierError> {
+        let Some(path) = &self.policy_keys else {
+            tracing::warn!("no policy_keys: signed policies do not count here");
+            return Ok(None);
+        };
+        let pem = read(path.clone())?;
+        let keys = VerifyingKeys::from_pem(&String::from_utf8_lossy(&pem));
+        keys.map(Some).map_err(|source| VerifierError::Keys {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// The front's TLS.

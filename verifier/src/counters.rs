@@ -26,12 +26,25 @@ pub(crate) fn lines(counters: &[(&str, &str, u64)]) -> String {
     text
 }
 
+/// Values of now with one label: name without prefix, help, label, values.
+pub(crate) fn gauge(name: &str, help: &str, label: &str, values: &BTreeMap<&str, u64>) -> String {
+    let name = format!("bootkeep_verifier_{name}");
+    let mut text = format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+    for (key, value) in values {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}{{{label}=\"{key}\"}} {value}");
+    }
+    text
+}
+
 /// Counters since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     boots: AtomicU64,
     attestations: AtomicU64,
     shares: AtomicU64,
+    checkpoint_hits: AtomicU64,
+    checkpoint_misses: AtomicU64,
     refusals: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -46,6 +59,16 @@ impl Counters {
 
     pub(crate) fn share_sent(&self) {
         self.shares.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A running node's list goes on where it was, or is read from its start.
+    pub(crate) fn resumed(&self, hit: bool) {
+        let counter = if hit {
+            &self.checkpoint_hits
+        } else {
+            &self.checkpoint_misses
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self, code: &str) {
@@ -70,6 +93,16 @@ impl Counters {
                 &self.attestations,
             ),
             ("shares_sent", "Shares V that nodes took.", &self.shares),
+            (
+                "checkpoint_hits",
+                "Measurement lists that went on where they were.",
+                &self.checkpoint_hits,
+            ),
+            (
+                "checkpoint_misses",
+                "Measurement lists that were read from their start.",
+                &self.checkpoint_misses,
+            ),
         ] {
             let value = counter.load(Ordering::Relaxed);
             // Writing to a string cannot fail.

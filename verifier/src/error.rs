@@ -23,6 +23,14 @@ pub enum VerifierError {
     /// The operating system gave no random bytes.
     #[error("no random bytes")]
     Random,
+    /// Keys that signatures are verified with.
+    #[error("{path}: {source}")]
+    Keys {
+        /// Their file.
+        path: std::path::PathBuf,
+        /// Why they cannot be used.
+        source: bootkeep_signed::SignedError,
+    },
     /// A file cannot be read.
     #[error("{path}: {source}")]
     File {

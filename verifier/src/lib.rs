@@ -13,6 +13,7 @@
 //! | `link` | links of nodes: opening, calls, events |
 //! | `attest` | boot and runtime attestation; share V leaves in `attest::share` only |
 //! | `fleet` | nodes in memory and how their verdicts change |
+//! | `policies` | signed policies and their generations |
 //! | `store` | what survives a restart |
 //! | `webhooks` | other systems that are told |
 
@@ -26,6 +27,7 @@ mod counters;
 mod error;
 mod fleet;
 mod link;
+mod policies;
 mod registrar;
 mod service;
 mod store;

@@ -44,10 +44,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let tls = config.server_tls()?;
     let (registrar, state_key) = (config.registrar()?, config.state_key()?);
     let webhooks = config.webhook_targets()?;
+    let policy_keys = config.policy_keys()?;
     if matches!(arguments.command, Some(Command::Check)) {
         return Ok(());
     }
-    let verifier = Verifier::open(&config.database, state_key, registrar).await?;
+    let verifier = Verifier::open_with(&config.database, state_key, registrar, policy_keys).await?;
     verifier.start_webhooks(webhooks);
     if let Some(address) = &config.metrics_listen {
         let listener = listen(address).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::{registrar::NodeRecord, NodeId, Nonce, Problem};
+use bootkeep_signed::VerifyingKeys;
 use bootkeep_store::Store;
 use tokio::sync::Semaphore;
 
@@ -12,7 +13,8 @@ use crate::{
     api,
     counters::Counters,
     error::VerifierError,
-    fleet::Fleet,
+    fleet::{spawn_writer, Fleet},
+    policies::Policies,
     registrar::Registrar,
     store::{Database, Sealer, MIGRATOR},
     webhooks::Webhooks,
@@ -25,6 +27,7 @@ const MAX_OPENINGS: usize = 512;
 #[derive(Debug)]
 pub struct Verifier {
     pub(crate) fleet: Fleet,
+    pub(crate) policies: Policies,
     pub(crate) counters: Counters,
     /// Links that may be between upgrade and verdict at one time.
     pub(crate) openings: Semaphore,
@@ -33,7 +36,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Opens the database and loads what is enrolled.
+    /// A verifier without signed policies: [`Self::open_with`] no keys.
     ///
     /// # Errors
     /// [`VerifierError`].
@@ -42,20 +45,38 @@ impl Verifier {
         state_key: StateKey,
         registrar: Registrar,
     ) -> Result<Arc<Self>, VerifierError> {
+        Self::open_with(database_url, state_key, registrar, None).await
+    }
+
+    /// Opens the database and loads what is enrolled. Policies count when one of `policy_keys` signed them.
+    ///
+    /// # Errors
+    /// [`VerifierError`].
+    pub async fn open_with(
+        database_url: &str,
+        state_key: StateKey,
+        registrar: Registrar,
+        policy_keys: Option<VerifyingKeys>,
+    ) -> Result<Arc<Self>, VerifierError> {
         let store = Store::connect(database_url, &MIGRATOR).await?;
         let webhooks = Webhooks::new(store.clone());
         let database = Database::new(store, Sealer::new(state_key));
-        Ok(Arc::new(Self {
-            fleet: Fleet::load(database).await?,
+        let policies = Policies::load(&database, policy_keys).await?;
+        let verifier = Arc::new(Self {
+            fleet: Fleet::load(database, &policies).await?,
+            policies,
             counters: Counters::default(),
             openings: Semaphore::new(MAX_OPENINGS),
             webhooks,
             registrar,
-        }))
+        });
+        spawn_writer(&verifier);
+        Ok(verifier)
     }
 
-    /// Waits for running statements and closes the database.
+    /// Stores what is written behind, waits for running statements and closes the database.
     pub async fn close(&self) {
+        self.fleet.flush().await;
         self.fleet.database.close().await;
     }
 

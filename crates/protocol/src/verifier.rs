@@ -91,6 +91,17 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::BootTrusted,
+        Self::Trusted,
+        Self::Stale,
+        Self::Unreachable,
+        Self::Untrusted,
+        Self::Revoked,
+    ];
+
     /// The word used in JSON and by the CLI.
     #[must_use]
     pub fn as_str(self) -> &'static str {

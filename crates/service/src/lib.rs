@@ -42,7 +42,7 @@ pub use json::BoundedJson;
 pub use link::{LinkUpgrade, ServerEnd};
 pub use logging::init_logging;
 pub use peer::Peer;
-pub use problem::ProblemResponse;
+pub use problem::{ProblemResponse, RefusalCode};
 pub use process::{notify_ready, shutdown_signal};
 pub use serve::{serve_plain, serve_tls, serve_tls_within, ServiceError};
 pub use tls::ServerTls;

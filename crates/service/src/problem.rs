@@ -11,6 +11,10 @@ use bootkeep_protocol::{problem::PROBLEM_JSON, Problem, ProblemKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProblemResponse(pub Problem);
 
+/// The code of a problem, as an extension of its response: for layers that count refusals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalCode(pub String);
+
 impl From<Problem> for ProblemResponse {
     fn from(problem: Problem) -> Self {
         Self(problem)
@@ -25,7 +29,9 @@ impl IntoResponse for ProblemResponse {
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A struct of strings and numbers always makes JSON; an empty body would still carry the status.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        response.extensions_mut().insert(RefusalCode(problem.code));
+        response
     }
 }
 

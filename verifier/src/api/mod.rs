@@ -1,6 +1,7 @@
 //! The HTTP front. Every route but the link demands the role `tenant`.
 
 mod nodes;
+mod policies;
 mod relay;
 mod steps;
 
@@ -9,12 +10,13 @@ use std::sync::Arc;
 use axum::{
     extract::{FromRequestParts, State},
     http::request::Parts,
-    response::IntoResponse,
+    middleware,
+    response::{IntoResponse, Response},
     routing::{get, post},
     Router,
 };
 use bootkeep_protocol::{NodeId, Problem, ProblemKind, Role};
-use bootkeep_service::{LinkUpgrade, Peer, ProblemResponse};
+use bootkeep_service::{LinkUpgrade, Peer, ProblemResponse, RefusalCode};
 
 use crate::{counters, fleet::Node, link, service::Verifier};
 
@@ -28,10 +30,21 @@ pub(crate) fn router(verifier: Arc<Verifier>) -> Router {
             "/v1/nodes/{id}",
             get(nodes::status).put(nodes::enrol).delete(nodes::forget),
         )
+        .route("/v1/nodes/{id}/evidence", get(nodes::evidence))
+        .route("/v1/policies", get(policies::list))
+        .route(
+            "/v1/policies/{kind}/{name}/{generation}",
+            get(policies::show).put(policies::put),
+        )
+        .route(
+            "/v1/policies/{kind}/{name}/{generation}/retire",
+            post(policies::retire),
+        )
         .route("/v1/nodes/{id}/steps", get(steps::steps))
         .route("/v1/nodes/{id}/links", get(nodes::links))
         .route("/v1/nodes/{id}/relay", post(relay::relay))
         .route("/v1/nodes/{id}/revoke", post(nodes::revoke))
+        .layer(middleware::map_response_with_state(verifier.clone(), count))
         .with_state(verifier)
 }
 
@@ -41,16 +54,37 @@ pub(crate) fn metrics_router(verifier: Arc<Verifier>) -> Router {
         .with_state(verifier)
 }
 
+/// Counts refusals of the API as those of evidence are counted.
+async fn count(State(verifier): Shared, response: Response) -> Response {
+    if let Some(RefusalCode(code)) = response.extensions().get() {
+        verifier.counters.refused(code);
+    }
+    response
+}
+
 async fn open_link(State(verifier): Shared, upgrade: LinkUpgrade) -> impl IntoResponse {
     upgrade.on_open(|peer, end| link::serve(verifier, peer, end))
 }
 
 async fn metrics(State(verifier): Shared) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    (
-        [(axum::http::header::CONTENT_TYPE, kind)],
-        verifier.counters.text() + &counters::lines(&verifier.webhooks.counters()),
-    )
+    let states = counters::gauge(
+        "nodes",
+        "Enrolled nodes by state.",
+        "state",
+        &verifier.fleet.states(),
+    );
+    let policies = counters::gauge(
+        "policy_generations",
+        "Generations of policies that count now.",
+        "kind",
+        &verifier.policies.live(),
+    );
+    let text = verifier.counters.text()
+        + &counters::lines(&verifier.webhooks.counters())
+        + &states
+        + &policies;
+    ([(axum::http::header::CONTENT_TYPE, kind)], text)
 }
 
 /// Proof, as an argument of a handler, that the tenant asks. First among them: nothing else is read before.

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     Json,
 };
 use bootkeep_protocol::{
     limits::{clean_text, MAX_ENROLMENT},
-    verifier::{Enrolment, LinkInfo, NodeStatus, RevokeRequest},
-    Problem, ProblemKind,
+    verifier::{Enrolment, LastEvidence, LinkInfo, NodeStatus, RevokeRequest},
+    NodeId, Problem, ProblemKind,
 };
 use bootkeep_service::{BoundedJson, ProblemResponse};
+use serde::Deserialize;
 
 use super::{enrolled, node_id, not_enrolled, Shared, Tenant};
 use crate::{
@@ -26,9 +27,42 @@ fn status_of(node: &Node) -> Result<NodeStatus, Problem> {
     node.status().ok_or_else(not_enrolled)
 }
 
-pub(super) async fn list(_: Tenant, State(verifier): Shared) -> Json<Vec<NodeStatus>> {
+/// The query of the list: the part of it that is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// Starts behind this node.
+    after: Option<NodeId>,
+    /// At most so many.
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(
+    _: Tenant,
+    State(verifier): Shared,
+    Query(part): Query<Part>,
+) -> Json<Vec<NodeStatus>> {
     let nodes = verifier.fleet.all();
-    Json(nodes.iter().filter_map(|node| node.status()).collect())
+    let wanted = |node: &&Arc<Node>| part.after.as_ref().is_none_or(|after| node.id() > after);
+    let statuses = nodes.iter().filter(wanted).filter_map(|node| node.status());
+    Json(statuses.take(part.limit.unwrap_or(usize::MAX)).collect())
+}
+
+pub(super) async fn evidence(
+    _: Tenant,
+    State(verifier): Shared,
+    Path(id): Path<String>,
+) -> Answer<LastEvidence> {
+    let evidence = enrolled(&verifier, &id)?.evidence();
+    Ok(Json(evidence.ok_or_else(no_evidence)?))
+}
+
+fn no_evidence() -> Problem {
+    Problem::new(
+        ProblemKind::NotFound,
+        "no-evidence",
+        "no evidence of this node was appraised since the verifier was started",
+    )
 }
 
 pub(super) async fn status(
@@ -47,7 +81,9 @@ pub(super) async fn enrol(
 ) -> Answer<NodeStatus> {
     let id = node_id(&id)?;
     // A policy of megabytes takes its time to be read: not on the threads that serve connections.
-    let checked = tokio::task::spawn_blocking(|| NewEnrolment::check(enrolment))
+    let policies = verifier.clone();
+    let check = move || NewEnrolment::check(enrolment, &policies.policies);
+    let checked = tokio::task::spawn_blocking(check)
         .await
         .map_err(|_| {
             Problem::new(

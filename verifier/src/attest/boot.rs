@@ -8,7 +8,7 @@ use bootkeep_protocol::{
     Role,
 };
 
-use super::{end_refused, pause_after, refuse, share, RETRY};
+use super::{await_policies, end_refused, keep_evidence, pause_after, refuse, share, RETRY};
 use crate::{
     clock::now_ms,
     error::VerifierError,
@@ -20,6 +20,8 @@ use crate::{
 enum Outcome {
     Good(Box<Booted>),
     Refused(Refusal),
+    /// No policy counts any more.
+    NoPolicy,
     NoEvidence(CallError),
 }
 
@@ -34,6 +36,7 @@ pub(super) async fn attest(
         return;
     }
     loop {
+        await_policies(verifier, node, link, enrolled).await;
         match appraise(verifier, node, link, enrolled).await {
             Ok(Outcome::Good(booted)) => {
                 match release(verifier, node, link, enrolled, *booted).await {
@@ -45,6 +48,7 @@ pub(super) async fn attest(
                 refuse(verifier, node, enrolled, &refusal).await;
                 return end_refused(link, &refusal);
             }
+            Ok(Outcome::NoPolicy) => {}
             Ok(Outcome::NoEvidence(error)) => {
                 node.step("no-evidence", &error.to_string());
                 tokio::time::sleep(RETRY).await;
@@ -73,17 +77,20 @@ async fn appraise(
         exporter: &link.exporter,
         phase: link.phase,
     };
+    let (boot, runtime) = (enrolled.boot.content(), enrolled.runtime.content());
+    let now = now_ms();
     let policies = Policies {
-        boot: (&*enrolled.boot_policy).into(),
-        runtime: &*enrolled.runtime_policy,
+        boot: boot.generations.at(now),
+        runtime: &runtime.generations.at(now),
     };
     let previous = node.trust().baseline.map(|baseline| baseline.clock());
-    Ok(
-        match appraise_boot(&question, &evidence, policies, previous) {
-            Ok(booted) => Outcome::Good(Box::new(booted)),
-            Err(refusal) => Outcome::Refused(refusal),
-        },
-    )
+    let verdict = appraise_boot(&question, &evidence, policies, previous);
+    keep_evidence(node, &question, *evidence, verdict.is_ok());
+    Ok(match verdict {
+        Ok(booted) => Outcome::Good(Box::new(booted)),
+        Err(refusal) if refusal.is_ours() => Outcome::NoPolicy,
+        Err(refusal) => Outcome::Refused(refusal),
+    })
 }
 
 /// Stores the verdict, then sends V for this very appraisal.
@@ -103,7 +110,7 @@ async fn release(
     if !verifier.fleet.change(node, enrolled, verdict).await? || !node.trust().is_open() {
         return Ok(());
     }
-    node.keep_checkpoint(checkpoint);
+    verifier.fleet.keep_checkpoint(node, enrolled, checkpoint);
     let safe = if clock.safe {
         ""
     } else {

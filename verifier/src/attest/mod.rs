@@ -1,15 +1,17 @@
 //! Attestation of one linked node, for as long as its link lives.
 
 mod boot;
+mod pace;
 mod runtime;
 mod share;
 
 use std::{sync::Arc, time::Duration};
 
-use bootkeep_policy::Refusal;
-use bootkeep_protocol::{Phase, Problem};
+use bootkeep_policy::{quoted_pcrs, Question, Refusal};
+use bootkeep_protocol::{link::Evidence, Phase, Problem};
 
 use crate::{
+    clock::now_ms,
     error::VerifierError,
     fleet::{Enrolled, Node, Verdict},
     link::{other_ak, problem_of, Link},
@@ -18,6 +20,8 @@ use crate::{
 
 /// Pause after a failure that is not the node's evidence.
 const RETRY: Duration = Duration::from_secs(2);
+/// Longest time until the clock is looked at again while no policy counts: it may be set meanwhile.
+const LONGEST_GAP: Duration = Duration::from_secs(30);
 
 /// Attests the node of a link under its enrolment, and again from the start whenever the enrolment changes. Ends only
 /// with the link.
@@ -88,6 +92,42 @@ async fn refuse(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>, refu
             tracing::error!(node = node.id().short(), %error, "a verdict could not be stored");
             node.step("untrusted", &refusal.to_string());
         }
+    }
+}
+
+/// Waits until there are policies that count. That none does is nothing the node can help: it is not blamed, and what
+/// trust it has runs out.
+async fn await_policies(verifier: &Verifier, node: &Node, link: &Link, enrolled: &Enrolled) {
+    let mut told = false;
+    loop {
+        let (mut boot, mut runtime) = (enrolled.boot.watch(), enrolled.runtime.watch());
+        let Some(gap) = enrolled.gap(link.phase, now_ms()) else {
+            return;
+        };
+        if !std::mem::replace(&mut told, true) {
+            node.step("no-policy", &gap.to_string());
+            for reason in gap.reasons() {
+                verifier.counters.refused(&reason.code);
+            }
+        }
+        let pause = enrolled.next_change(now_ms()).map(Duration::from_millis);
+        tokio::select! {
+            // The senders live as long as the enrolment, which we hold.
+            _ = boot.changed() => {}
+            _ = runtime.changed() => {}
+            () = tokio::time::sleep(pause.unwrap_or(LONGEST_GAP).min(LONGEST_GAP)) => {}
+        }
+    }
+}
+
+/// Keeps evidence for the tenant's dry runs: of refused evidence only what a verified quote says.
+fn keep_evidence(node: &Node, question: &Question<'_>, evidence: Evidence, good: bool) {
+    if good || quoted_pcrs(question, &evidence).is_ok() {
+        node.keep_evidence(
+            evidence.quote.pcrs,
+            evidence.event_log,
+            question.call.event_log,
+        );
     }
 }
 

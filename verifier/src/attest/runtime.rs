@@ -11,7 +11,7 @@ use bootkeep_protocol::{
 };
 use tokio::time::{sleep_until, Instant};
 
-use super::{pause_after, refuse, RETRY};
+use super::{await_policies, keep_evidence, pace::Pace, pause_after, refuse, RETRY};
 use crate::{
     clock::now_ms,
     error::VerifierError,
@@ -20,13 +20,12 @@ use crate::{
     service::Verifier,
 };
 
-/// Shortest time between the starts of two attestations: a node that reports growth all the time gets no more.
-const SHORTEST: Duration = Duration::from_millis(50);
-
 enum Outcome {
     Good(Box<Attested>),
     More,
     Refused(Refusal),
+    /// No policy counts any more.
+    NoPolicy,
     NoEvidence(CallError),
 }
 
@@ -50,12 +49,26 @@ pub(super) async fn attest(
         node,
         link,
         enrolled,
-        ima: node.checkpoint(baseline.clock().reset_count),
+        ima: resume(verifier, node, enrolled, &baseline).await,
         baseline,
+        pace: Pace::default(),
     };
     if let Err(refusal) = attestation.go_on().await {
         refuse(verifier, node, enrolled, &refusal).await;
     }
+}
+
+/// Where the last attestation of this boot ended, also before a restart of ours.
+async fn resume(
+    verifier: &Verifier,
+    node: &Node,
+    enrolled: &Enrolled,
+    baseline: &Baseline,
+) -> ImaState {
+    let reset_count = baseline.clock().reset_count;
+    let ima = verifier.fleet.resume(node, enrolled, reset_count).await;
+    verifier.counters.resumed(ima.offset() > 0);
+    ima
 }
 
 /// The boot was not seen in its initramfs, so nothing says that it was good: no trust, and no blame either.
@@ -77,16 +90,19 @@ struct Attestation<'a> {
     enrolled: &'a Arc<Enrolled>,
     baseline: Baseline,
     ima: ImaState,
+    pace: Pace,
 }
 
 impl Attestation<'_> {
     /// Attests again and again; gives the refusal that ends it.
     async fn go_on(&mut self) -> Result<(), Refusal> {
         loop {
+            await_policies(self.verifier, self.node, self.link, self.enrolled).await;
+            sleep_until(self.pace.take(Instant::now())).await;
             let started = Instant::now();
             match self.once().await {
                 Ok(Outcome::Refused(refusal)) => return Err(refusal),
-                Ok(Outcome::More) => continue,
+                Ok(Outcome::More | Outcome::NoPolicy) => continue,
                 Ok(Outcome::Good(attested)) => {
                     if let Err(error) = self.good(&attested).await {
                         pause_after(self.node, &error).await;
@@ -121,17 +137,20 @@ impl Attestation<'_> {
             phase: self.link.phase,
         };
         let enrolled = self.enrolled;
+        let runtime = enrolled.runtime.content();
         let progress = appraise_runtime(
             &question,
             &evidence,
-            &enrolled.runtime_policy,
+            &runtime.generations.at(now_ms()),
             &enrolled.latched_pcr15,
             &self.baseline,
             &mut self.ima,
         );
+        keep_evidence(self.node, &question, *evidence, progress.is_ok());
         Ok(match progress {
             Ok(Progress::Whole(attested)) => Outcome::Good(Box::new(attested)),
             Ok(Progress::More) => Outcome::More,
+            Err(refusal) if refusal.is_ours() => Outcome::NoPolicy,
             Err(refusal) => Outcome::Refused(refusal),
         })
     }
@@ -151,10 +170,12 @@ impl Attestation<'_> {
             return Ok(());
         }
         self.verifier.counters.attested();
-        self.node.keep_checkpoint(Checkpoint {
+        let checkpoint = Checkpoint {
             reset_count: self.baseline.clock().reset_count,
             ima: self.ima.clone(),
-        });
+        };
+        let fleet = &self.verifier.fleet;
+        fleet.keep_checkpoint(self.node, self.enrolled, checkpoint);
         if !was_trusted {
             let detail = format!("{} IMA entries appraised", attested.ima_entries());
             self.node.step("trusted", &detail);
@@ -169,7 +190,6 @@ impl Attestation<'_> {
         let growth = async {
             // The sender lives as long as the link, which we hold.
             let _ = grew.wait_for(|count| *count > appraised).await.is_ok();
-            sleep_until(started + SHORTEST).await;
         };
         tokio::select! {
             () = sleep_until(started + pause) => {}

@@ -1,21 +1,28 @@
 //! An enrolment, checked.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use bootkeep_policy::{BootPolicy, RuntimePolicy};
+use bootkeep_policy::{BootPolicy, Refusal, RuntimePolicy};
 use bootkeep_protocol::{
-    limits::{clean_text, MAX_ENVELOPE, MAX_TEXT},
+    limits::{clean_text, MAX_ADDRESSES, MAX_ENVELOPE, MAX_SERIALS, MAX_TEXT},
     policy::PolicySource,
-    verifier::Enrolment,
-    Bytes, Problem, ProblemKind,
+    verifier::{Enrolment, OnFailure},
+    Bytes, Phase, Problem, ProblemKind,
 };
 use bootkeep_tpkd::{Share, KEY_LEN, V};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::{
+    clock::now_ms,
+    policies::{Kind, Line, Policies, Shelf},
+};
+
 /// Longest interval (seconds).
 const MAX_INTERVAL: u32 = 86_400;
+/// Longest serial number of a certificate (hexadecimal digits; RFC 5280 §4.1.2.2 has 20 bytes).
+const MAX_SERIAL: usize = 40;
 
 /// The parts of an enrolment that are not secret and not policy. Stored as one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +33,12 @@ pub(crate) struct Terms {
     pub(crate) ak_digest: Bytes,
     pub(crate) latched_pcr15: Bytes,
     pub(crate) interval_seconds: u32,
+    #[serde(default)]
+    pub(crate) addresses: Vec<IpAddr>,
+    #[serde(default)]
+    pub(crate) serials: Vec<String>,
+    #[serde(default)]
+    pub(crate) on_failure: OnFailure,
     /// SHA-256 of the whole enrolment, hex: the same enrolment again changes nothing.
     pub(crate) digest: String,
 }
@@ -35,9 +48,9 @@ pub(crate) struct Terms {
 pub(crate) struct Enrolled {
     pub(crate) terms: Terms,
     pub(crate) latched_pcr15: [u8; 32],
-    pub(crate) boot_policy: Arc<BootPolicy>,
-    pub(crate) runtime_policy: Arc<RuntimePolicy>,
-    /// SHA-256 of the policies' documents, hex.
+    pub(crate) boot: Arc<Line<BootPolicy>>,
+    pub(crate) runtime: Arc<Line<RuntimePolicy>>,
+    /// SHA-256 of what the enrolment says about each policy, hex.
     pub(crate) boot_digest: String,
     pub(crate) runtime_digest: String,
 }
@@ -64,6 +77,24 @@ impl Enrolled {
             && self.terms.latched_pcr15 == other.terms.latched_pcr15
             && self.boot_digest == other.boot_digest
     }
+
+    /// How long, in milliseconds, until a generation of its policies begins or ends to count.
+    pub(crate) fn next_change(&self, now_ms: u64) -> Option<u64> {
+        let boot = self.boot.content().generations.next_change(now_ms);
+        let runtime = self.runtime.content().generations.next_change(now_ms);
+        let next = boot.into_iter().chain(runtime).min()?;
+        Some(next - now_ms)
+    }
+
+    /// Why a node of this phase cannot be appraised at this moment: no policy counts. Nothing the node can help.
+    pub(crate) fn gap(&self, phase: Phase, now_ms: u64) -> Option<Refusal> {
+        let boot = || self.boot.content().generations.at(now_ms).require().err();
+        let runtime = self.runtime.content().generations.at(now_ms).require();
+        match phase {
+            Phase::Initramfs => boot().or(runtime.err()),
+            Phase::Runtime => runtime.err(),
+        }
+    }
 }
 
 pub(crate) fn digest_hex(bytes: &[u8]) -> String {
@@ -81,17 +112,16 @@ fn exactly<const N: usize>(bytes: &Bytes, name: &str) -> Result<[u8; N], Problem
 
 impl NewEnrolment {
     /// Checks every field.
-    pub(crate) fn check(mut enrolment: Enrolment) -> Result<Self, Problem> {
+    pub(crate) fn check(mut enrolment: Enrolment, policies: &Policies) -> Result<Self, Problem> {
         let digest = serde_json::to_vec(&enrolment)
             .map(|text| digest_hex(&Zeroizing::new(text)))
             .map_err(|_| malformed("it cannot be written as JSON"))?;
         let share = Zeroizing::new(exactly::<KEY_LEN>(&enrolment.share_v, "share_v")?);
         enrolment.share_v.0.zeroize();
         let latched_pcr15 = check_fields(&enrolment)?;
-        let boot_document = text_of(&enrolment.boot_policy)?;
-        let runtime_document = text_of(&enrolment.runtime_policy)?;
-        let (boot_policy, runtime_policy) =
-            policies(enrolment.boot_policy, enrolment.runtime_policy)?;
+        check_peers(&enrolment)?;
+        let boot = source(enrolment.boot_policy, &policies.boot)?;
+        let runtime = source(enrolment.runtime_policy, &policies.runtime)?;
         Ok(Self {
             enrolled: Enrolled {
                 terms: Terms {
@@ -100,20 +130,23 @@ impl NewEnrolment {
                     ak_digest: enrolment.ak_digest,
                     latched_pcr15: enrolment.latched_pcr15,
                     interval_seconds: enrolment.interval_seconds,
+                    addresses: enrolment.addresses,
+                    serials: enrolment.serials,
+                    on_failure: enrolment.on_failure,
                     digest,
                 },
                 latched_pcr15,
-                boot_policy: Arc::new(boot_policy),
-                runtime_policy: Arc::new(runtime_policy),
-                boot_digest: digest_hex(boot_document.as_bytes()),
-                runtime_digest: digest_hex(runtime_document.as_bytes()),
+                boot: boot.line,
+                runtime: runtime.line,
+                boot_digest: boot.digest,
+                runtime_digest: runtime.digest,
             },
             secrets: Secrets {
                 share: Share::from_bytes(*share),
                 envelope: enrolment.envelope.0,
             },
-            boot_document,
-            runtime_document,
+            boot_document: boot.text,
+            runtime_document: runtime.text,
         })
     }
 }
@@ -145,46 +178,52 @@ fn check_fields(enrolment: &Enrolment) -> Result<[u8; 32], Problem> {
     Ok(latched_pcr15)
 }
 
-fn text_of(source: &PolicySource) -> Result<String, Problem> {
-    serde_json::to_string(source).map_err(|error| malformed(error.to_string()))
+fn check_peers(enrolment: &Enrolment) -> Result<(), Problem> {
+    if enrolment.addresses.len() > MAX_ADDRESSES {
+        return Err(malformed(format!("more than {MAX_ADDRESSES} addresses")));
+    }
+    let serial = |serial: &String| {
+        let hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        (1..=MAX_SERIAL).contains(&serial.len()) && serial.bytes().all(hex)
+    };
+    if enrolment.serials.len() > MAX_SERIALS || !enrolment.serials.iter().all(serial) {
+        let detail = format!("serials must be at most {MAX_SERIALS}, each 1 to {MAX_SERIAL} lower-case hexadecimal digits");
+        return Err(malformed(detail));
+    }
+    Ok(())
+}
+
+/// A policy of an enrolment: what nodes follow, and the text that is stored.
+struct Source<P> {
+    line: Arc<Line<P>>,
+    text: String,
+    digest: String,
 }
 
 /// Policies that accept nothing are refused here already: a typing error must not look like an attack.
-fn policies(
-    boot: PolicySource,
-    runtime: PolicySource,
-) -> Result<(BootPolicy, RuntimePolicy), Problem> {
-    let bad = |which: &str, why: &dyn std::fmt::Display| {
-        Problem::new(
-            ProblemKind::Malformed,
-            "bad-policy",
-            format!("{which}: {why}"),
-        )
+fn source<P: Kind>(source: PolicySource, shelf: &Shelf<P>) -> Result<Source<P>, Problem> {
+    let bad = |why: String| {
+        let detail = format!("{}_policy: {why}", P::KIND.as_str());
+        Problem::new(ProblemKind::Malformed, "bad-policy", detail)
     };
-    let document = |which: &str, source| match source {
-        PolicySource::Document(value) => Ok(value),
+    let text = serde_json::to_string(&source).map_err(|error| malformed(error.to_string()))?;
+    let digest = digest_hex(text.as_bytes());
+    let line = match source {
         PolicySource::Named(name) => {
-            Err(bad(which, &format!("there is no policy called {name:?}")))
+            let line = shelf.find(&name);
+            line.ok_or_else(|| bad(format!("there is no policy called {name:?}")))?
+        }
+        PolicySource::Document(value) => {
+            let line = shelf.document(&digest, value);
+            line.map_err(|error| bad(error.to_string()))?
         }
     };
-    let (boot, runtime) = (
-        document("boot_policy", boot)?,
-        document("runtime_policy", runtime)?,
-    );
-    let boot = BootPolicy::from_value(boot).map_err(|error| bad("boot_policy", &error))?;
-    let runtime =
-        RuntimePolicy::from_value(runtime).map_err(|error| bad("runtime_policy", &error))?;
-    if boot.is_empty() {
-        return Err(bad(
-            "boot_policy",
-            &"it names no PCR and so accepts nothing",
-        ));
+    let content = line.content();
+    let live = content.generations.at(now_ms()).require();
+    live.map_err(|refusal| bad(refusal.to_string()))?;
+    let mut all = content.generations.all().iter();
+    if all.all(|generation| generation.policy.accepts_nothing()) {
+        return Err(bad("it lists no file or names no PCR and so accepts nothing".to_owned()));
     }
-    if runtime.is_empty() {
-        return Err(bad(
-            "runtime_policy",
-            &"it lists no file and so accepts nothing",
-        ));
-    }
-    Ok((boot, runtime))
+    Ok(Source { line, text, digest })
 }

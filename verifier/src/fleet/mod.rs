@@ -1,17 +1,20 @@
 //! All nodes this verifier knows, in memory, and the one way their verdicts change.
 
+mod checkpoints;
 mod enrolled;
 mod node;
 mod steps;
 mod trust;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
-use bootkeep_protocol::NodeId;
+use bootkeep_policy::ImaState;
+use bootkeep_protocol::{policy::PolicyKind, verifier::State, NodeId};
 
+pub(crate) use checkpoints::spawn_writer;
 pub(crate) use enrolled::{Enrolled, NewEnrolment, Secrets, Terms};
 pub(crate) use node::{latched, Checkpoint, Node};
 pub(crate) use trust::{Trust, Verdict};
@@ -19,25 +22,31 @@ pub(crate) use trust::{Trust, Verdict};
 use crate::{
     clock::now_ms,
     error::VerifierError,
-    store::{Database, StoredNode},
+    policies::{Followers, Policies, PolicyId},
+    store::{checkpoint_context, Database, NewCheckpoint, StoredNode},
 };
+use checkpoints::Pending;
 
 /// The nodes and where they are kept.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     nodes: RwLock<HashMap<NodeId, Arc<Node>>>,
     pub(crate) database: Database,
+    pending: Pending,
 }
 
 impl Fleet {
     /// Loads every enrolled node. A row that cannot be read is left out and logged: it must not take the others along.
-    pub(crate) async fn load(database: Database) -> Result<Self, VerifierError> {
+    pub(crate) async fn load(
+        database: Database,
+        policies: &Policies,
+    ) -> Result<Self, VerifierError> {
         let mut nodes = HashMap::new();
         for StoredNode {
             id,
             enrolled,
             trust,
-        } in database.load().await?
+        } in database.load(policies).await?
         {
             let node = Node::new(id.clone(), Some(Arc::new(enrolled)), trust);
             nodes.insert(id, Arc::new(node));
@@ -46,6 +55,7 @@ impl Fleet {
         Ok(Self {
             nodes: RwLock::new(nodes),
             database,
+            pending: Pending::default(),
         })
     }
 
@@ -156,6 +166,61 @@ impl Fleet {
         node.publish(trust.clone());
         self.database.save_trust(node.id(), &trust).await?;
         Ok(true)
+    }
+
+    /// How far the IMA list of this boot was appraised: known, or stored before a restart; else nothing.
+    pub(crate) async fn resume(
+        &self,
+        node: &Node,
+        enrolled: &Enrolled,
+        reset_count: u32,
+    ) -> ImaState {
+        if let Some(known) = node.checkpoint(reset_count) {
+            return known;
+        }
+        let context = checkpoint_context(enrolled, reset_count);
+        let stored = self.database.checkpoint(node.id(), &context).await;
+        stored.unwrap_or_default()
+    }
+
+    /// Keeps how far the list was appraised; stored soon, when it went on.
+    pub(crate) fn keep_checkpoint(&self, node: &Node, enrolled: &Enrolled, checkpoint: Checkpoint) {
+        let new = NewCheckpoint {
+            node: node.id().clone(),
+            context: checkpoint_context(enrolled, checkpoint.reset_count),
+            bytes: checkpoint.ima.to_bytes(),
+        };
+        if node.keep_checkpoint(checkpoint) {
+            self.pending.put(new);
+        }
+    }
+
+    /// Stores what is written behind.
+    pub(crate) async fn flush(&self) {
+        self.pending.flush(&self.database).await;
+    }
+
+    /// How many nodes follow each named policy.
+    pub(crate) fn followers(&self) -> Followers {
+        let mut followers = Followers::new();
+        for enrolment in self.all().iter().filter_map(|node| node.enrolment()) {
+            let boot = enrolment.boot.name().map(|name| (PolicyKind::Boot, name));
+            let runtime = enrolment.runtime.name().map(|name| (PolicyKind::Runtime, name));
+            for (kind, name) in boot.into_iter().chain(runtime) {
+                let name = name.to_owned();
+                *followers.entry(PolicyId { kind, name }).or_default() += 1;
+            }
+        }
+        followers
+    }
+
+    /// How many enrolled nodes are in each state.
+    pub(crate) fn states(&self) -> BTreeMap<&'static str, u64> {
+        let mut states: BTreeMap<&str, u64> = State::ALL.map(|state| (state.as_str(), 0)).into();
+        for state in self.all().iter().filter_map(|node| node.state()) {
+            *states.entry(state.as_str()).or_default() += 1;
+        }
+        states
     }
 
     /// The tenant's word: V is gone from the store when this returns.

@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bootkeep_policy::ImaState;
+use bootkeep_policy::{ImaState, Refusal};
 use bootkeep_protocol::{
-    link::LATCH_PCR,
-    verifier::{LinkInfo, NodeStatus, StepRecord},
+    link::{PcrValue, LATCH_PCR},
+    verifier::{LastEvidence, LinkInfo, NodeStatus, Reason, State, StepRecord},
     Bytes, NodeId, Phase, Problem, ProblemKind,
 };
 use tokio::sync::watch;
@@ -33,10 +33,14 @@ struct Inner {
     steps: Steps,
     links: BTreeMap<Phase, Arc<Link>>,
     checkpoint: Option<Checkpoint>,
+    evidence: Option<LastEvidence>,
 }
 
-/// How far the IMA list of a boot was appraised. In memory only: without it the list is read from its start.
-#[derive(Clone, Debug)]
+/// Largest event log that is kept for the tenant (bytes).
+const MAX_KEPT_LOG: usize = 256 * 1024;
+
+/// How far the IMA list of a boot was appraised. A cache: without it the list is read from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     pub(crate) reset_count: u32,
     pub(crate) ima: ImaState,
@@ -51,6 +55,7 @@ impl Node {
                 steps: Steps::starting_at(now_ms()),
                 links: BTreeMap::new(),
                 checkpoint: None,
+                evidence: None,
             }),
             enrolment: watch::Sender::new(enrolment),
             changes: watch::Sender::new(()),
@@ -118,15 +123,43 @@ impl Node {
         self.inner().trust.confirmation.clone()
     }
 
-    pub(crate) fn checkpoint(&self, reset_count: u32) -> ImaState {
-        match &self.inner().checkpoint {
-            Some(known) if known.reset_count == reset_count => known.ima.clone(),
-            _ => ImaState::default(),
-        }
+    pub(crate) fn checkpoint(&self, reset_count: u32) -> Option<ImaState> {
+        let inner = self.inner();
+        let known = inner.checkpoint.as_ref();
+        let known = known.filter(|known| known.reset_count == reset_count);
+        known.map(|known| known.ima.clone())
     }
 
-    pub(crate) fn keep_checkpoint(&self, checkpoint: Checkpoint) {
-        self.inner().checkpoint = Some(checkpoint);
+    /// Gives whether it is another than the one before.
+    pub(super) fn keep_checkpoint(&self, checkpoint: Checkpoint) -> bool {
+        let mut inner = self.inner();
+        let changed = inner.checkpoint.as_ref() != Some(&checkpoint);
+        inner.checkpoint = Some(checkpoint);
+        changed
+    }
+
+    /// Keeps what a verified quote said. The log of the boot stays until the next boot brings its own.
+    pub(crate) fn keep_evidence(&self, pcrs: Vec<PcrValue>, event_log: Option<Bytes>, boot: bool) {
+        let mut inner = self.inner();
+        let before = inner.evidence.take().filter(|_| !boot);
+        let event_log = event_log.or(before.and_then(|evidence| evidence.event_log));
+        inner.evidence = Some(LastEvidence {
+            at_ms: now_ms(),
+            pcrs,
+            event_log: event_log.filter(|log| log.as_slice().len() <= MAX_KEPT_LOG),
+        });
+    }
+
+    pub(crate) fn evidence(&self) -> Option<LastEvidence> {
+        self.inner().evidence.clone()
+    }
+
+    /// The state now; `None` when the node is not enrolled.
+    pub(crate) fn state(&self) -> Option<State> {
+        self.enrolment()?;
+        let inner = self.inner();
+        let links: Vec<Phase> = inner.links.keys().copied().collect();
+        Some(inner.trust.state_at(now_ms(), &links))
     }
 
     /// Puts a link in its place and gives back the one that was there.
@@ -181,13 +214,14 @@ impl Node {
         let links: Vec<Phase> = inner.links.keys().copied().collect();
         let trust = &inner.trust;
         let now = now_ms();
+        let state = trust.state_at(now, &links);
         Some(NodeStatus {
             node_id: self.id.clone(),
             label: enrolment.terms.label.clone(),
-            state: trust.state_at(now, &links),
+            state,
             since_ms: trust.since_at(now),
             trusted_until_ms: trust.until_ms(),
-            reasons: trust.reasons.clone(),
+            reasons: reasons(trust, &enrolment, state, now),
             claims: trust.claims.clone(),
             attestations: trust.attestations,
             ima_entries: trust.ima_entries,
@@ -195,7 +229,7 @@ impl Node {
             clock_safe: trust.clock_safe,
             links,
             interval_seconds: enrolment.terms.interval_seconds,
-            policies: Vec::new(),
+            policies: vec![enrolment.boot.in_use(now), enrolment.runtime.in_use(now)],
             revocation: None,
         })
     }
@@ -204,6 +238,31 @@ impl Node {
     pub(super) fn is_idle(&self) -> bool {
         self.enrolment.borrow().is_none() && self.inner().links.is_empty()
     }
+}
+
+/// Why the node is in this state. Worked out now, as the state is: time changes both without anybody doing anything.
+fn reasons(trust: &Trust, enrolment: &Enrolled, state: State, now_ms: u64) -> Vec<Reason> {
+    let mut reasons = trust.reasons.clone();
+    let phase = match state {
+        State::Waiting => Phase::Initramfs,
+        State::BootTrusted | State::Stale | State::Unreachable => Phase::Runtime,
+        State::Trusted | State::Untrusted | State::Revoked => return reasons,
+    };
+    if let Some(gap) = enrolment.gap(phase, now_ms) {
+        reasons.extend(gap.reasons());
+    } else if let Some(silence) = silence(state) {
+        reasons.extend(silence.reasons());
+    }
+    reasons
+}
+
+fn silence(state: State) -> Option<Refusal> {
+    let detail = match state {
+        State::Stale => "no good attestation came in time, though the node has a link",
+        State::Unreachable => "no good attestation came in time, and the node has no link",
+        _ => return None,
+    };
+    Some(Refusal::of(state.as_str(), detail))
 }
 
 /// Why a node that has opened its volume gets no link of the initramfs.

@@ -132,6 +132,9 @@ impl Trust {
         self.set(Verdict::BootTrusted { until_ms }, now_ms);
         self.reasons.clear();
         self.ima_entries = booted.ima().entries();
+        for claim in booted.claims() {
+            self.claim(claim);
+        }
         self.take_baseline(booted.baseline());
     }
 

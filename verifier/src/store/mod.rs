@@ -1,19 +1,23 @@
 //! What survives a restart: enrolments, sealed secrets, verdicts.
 
+mod checkpoints;
+mod policies;
 mod seal;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use bootkeep_policy::{BootPolicy, RuntimePolicy};
-use bootkeep_protocol::NodeId;
+use bootkeep_protocol::{policy::PolicySource, NodeId};
 use bootkeep_store::Store;
 use sqlx::{migrate::Migrator, Row};
 
+pub(crate) use checkpoints::{context as checkpoint_context, NewCheckpoint};
+pub(crate) use policies::PolicyRow;
 pub(crate) use seal::Sealer;
 
 use crate::{
     error::VerifierError,
     fleet::{Enrolled, NewEnrolment, Secrets, Terms, Trust},
+    policies::{Kind, Line, Policies, Shelf},
 };
 
 /// The tables.
@@ -51,8 +55,11 @@ impl Database {
     }
 
     /// Every node whose row can be read.
-    pub(crate) async fn load(&self) -> Result<Vec<StoredNode>, VerifierError> {
-        let mut policies = Policies::new(&self.store);
+    pub(crate) async fn load(&self, policies: &Policies) -> Result<Vec<StoredNode>, VerifierError> {
+        let lines = Lines {
+            store: &self.store,
+            policies,
+        };
         let rows =
             sqlx::query("SELECT node_id, enrolment, boot_policy, runtime_policy, trust FROM nodes")
                 .fetch_all(self.store.pool())
@@ -60,7 +67,7 @@ impl Database {
         let mut nodes = Vec::new();
         for row in rows {
             let id: String = row.try_get("node_id")?;
-            match read_row(&row, &mut policies).await {
+            match read_row(&row, &lines).await {
                 Ok(node) => nodes.push(node),
                 Err(error) => {
                     tracing::error!(node = id, %error, "an enrolment cannot be read and is left out")
@@ -93,10 +100,12 @@ impl Database {
                 .execute(&mut *transaction)
                 .await?;
         }
-        sqlx::query("DELETE FROM nodes WHERE node_id = $1")
-            .bind(id.as_str())
-            .execute(&mut *transaction)
-            .await?;
+        for table in ["nodes", "checkpoints"] {
+            sqlx::query(&format!("DELETE FROM {table} WHERE node_id = $1"))
+                .bind(id.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
         sqlx::query(
             "INSERT INTO nodes (node_id, enrolment, boot_policy, runtime_policy, share_v, envelope, trust) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -139,10 +148,12 @@ impl Database {
     /// Deletes the enrolment.
     pub(crate) async fn forget(&self, id: &NodeId) -> Result<(), VerifierError> {
         let mut transaction = self.store.pool().begin().await?;
-        sqlx::query("DELETE FROM nodes WHERE node_id = $1")
-            .bind(id.as_str())
-            .execute(&mut *transaction)
-            .await?;
+        for table in ["nodes", "checkpoints"] {
+            sqlx::query(&format!("DELETE FROM {table} WHERE node_id = $1"))
+                .bind(id.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
         sqlx::query(UNUSED_POLICIES)
             .execute(&mut *transaction)
             .await?;
@@ -170,54 +181,38 @@ const UNUSED_POLICIES: &str =
     "DELETE FROM policies WHERE digest NOT IN (SELECT boot_policy FROM nodes) \
      AND digest NOT IN (SELECT runtime_policy FROM nodes)";
 
-/// Policies while nodes are loaded: each is read and kept once.
-struct Policies<'a> {
+/// Gives nodes that are loaded their policies: each document is read and kept once.
+struct Lines<'a> {
     store: &'a Store,
-    boot: HashMap<String, Arc<BootPolicy>>,
-    runtime: HashMap<String, Arc<RuntimePolicy>>,
+    policies: &'a Policies,
 }
 
-impl<'a> Policies<'a> {
-    fn new(store: &'a Store) -> Self {
-        Self {
-            store,
-            boot: HashMap::new(),
-            runtime: HashMap::new(),
+impl Lines<'_> {
+    async fn line<P: Kind>(
+        &self,
+        digest: &str,
+        shelf: &Shelf<P>,
+    ) -> Result<Arc<Line<P>>, VerifierError> {
+        if let Some(known) = shelf.known(digest) {
+            return Ok(known);
         }
-    }
-
-    async fn text(&self, digest: &str) -> Result<String, VerifierError> {
         let row = sqlx::query("SELECT document FROM policies WHERE digest = $1")
             .bind(digest)
             .fetch_one(self.store.pool())
             .await?;
-        Ok(row.try_get("document")?)
-    }
-
-    async fn boot(&mut self, digest: &str) -> Result<Arc<BootPolicy>, VerifierError> {
-        if let Some(known) = self.boot.get(digest) {
-            return Ok(known.clone());
+        match document(&row.try_get::<String, _>("document")?)? {
+            // Also when no generation of it could be read: the node is there and waits for one.
+            PolicySource::Named(name) => Ok(shelf.named(&name)),
+            PolicySource::Document(value) => shelf
+                .document(digest, value)
+                .map_err(|error| VerifierError::Document(error.to_string())),
         }
-        let policy = BootPolicy::from_json(self.text(digest).await?.as_bytes());
-        let policy = Arc::new(policy.map_err(|error| VerifierError::Document(error.to_string()))?);
-        self.boot.insert(digest.to_owned(), policy.clone());
-        Ok(policy)
-    }
-
-    async fn runtime(&mut self, digest: &str) -> Result<Arc<RuntimePolicy>, VerifierError> {
-        if let Some(known) = self.runtime.get(digest) {
-            return Ok(known.clone());
-        }
-        let policy = RuntimePolicy::from_json(self.text(digest).await?.as_bytes());
-        let policy = Arc::new(policy.map_err(|error| VerifierError::Document(error.to_string()))?);
-        self.runtime.insert(digest.to_owned(), policy.clone());
-        Ok(policy)
     }
 }
 
 async fn read_row(
     row: &sqlx::any::AnyRow,
-    policies: &mut Policies<'_>,
+    lines: &Lines<'_>,
 ) -> Result<StoredNode, VerifierError> {
     let text = |name: &str| row.try_get::<String, _>(name);
     let bad = |what: &str| VerifierError::Document(what.to_owned());
@@ -230,8 +225,8 @@ async fn read_row(
         trust: document(&text("trust")?)?,
         enrolled: Enrolled {
             latched_pcr15: latched.map_err(|_| bad("latched_pcr15 is not 32 bytes"))?,
-            boot_policy: policies.boot(&boot_digest).await?,
-            runtime_policy: policies.runtime(&runtime_digest).await?,
+            boot: lines.line(&boot_digest, &lines.policies.boot).await?,
+            runtime: lines.line(&runtime_digest, &lines.policies.runtime).await?,
             terms,
             boot_digest,
             runtime_digest,
