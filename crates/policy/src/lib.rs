@@ -24,7 +24,7 @@ mod runtime;
 mod signed;
 
 pub use appraise::{
-    appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call,
+    appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, quoted_pcrs, runtime_call,
     verify_link_quote, Attested, Baseline, Booted, CheckpointError, ImaState, KnownGood,
     LinkQuestion, OpenedLink, Policies, Progress, Question, UnsafeClock, ATTESTED_PCRS,
 };
