@@ -80,6 +80,14 @@ impl Ipsec {
         &self.0.identity.host_name
     }
 
+    /// Who is cut off, as it was kept: to be said before anything else after a start, so that no block that is still in the
+    /// kernel is lifted in between. Nothing is done yet.
+    pub fn restore(&self, revoked: &[Peer], all: bool) {
+        let mut state = self.state();
+        revoked.iter().for_each(|peer| state.revoke(peer));
+        state.all = all;
+    }
+
     /// Cuts a node off: blocks its addresses in the kernel, then ends its associations, and those that come later.
     /// Returns within [`crate::ike::DEADLINE`] and a few milliseconds.
     pub async fn revoke(&self, peer: &Peer) -> Outcome {
@@ -96,6 +104,19 @@ impl Ipsec {
         }
         let blocked = self.state().places(&self.0.config, &peer.host_name).len();
         Outcome::of(kernel, ended.map(|ended| ended.len()), blocked)
+    }
+
+    /// Blocks many nodes in the kernel at once, without a word to charon: those of before a restart, until [`Self::watch`]
+    /// ends what charon has with them.
+    ///
+    /// # Errors
+    /// [`IpsecError::Kernel`].
+    pub fn cut_off(&self, peers: impl IntoIterator<Item = Peer>) -> Result<(), IpsecError> {
+        for peer in peers {
+            self.state().revoke(&peer);
+        }
+        self.apply()?;
+        Ok(())
     }
 
     /// Lets a node in again. Associations come back with the first packet, or are begun now if the group says `at-once`.
