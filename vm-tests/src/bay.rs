@@ -75,4 +75,15 @@ impl Bay {
             self.address()
         )
     }
+
+    /// The serial number of the node's certificate, in hex, as the certificate has it.
+    ///
+    /// # Errors
+    /// When the node has none.
+    pub fn serial(&self) -> Result<String> {
+        // Certificate, TBSCertificate, version; then an INTEGER.
+        const READ: &str = "import ssl; d = ssl.PEM_cert_to_DER_cert(open(\"/etc/bootkeep/identity/certificate.pem\").read()); i = d.index(b\"\\xa0\\x03\\x02\\x01\\x02\\x02\") + 6; print(d[i + 1:i + 1 + d[i]].hex())";
+        let serial = self.guest.ok(&format!("python3 -c '{READ}'"))?;
+        Ok(serial.trim().to_owned())
+    }
 }

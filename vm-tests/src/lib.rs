@@ -8,7 +8,10 @@
 //! | [`guest`], [`http`] | what the guest finds at the host: metadata, commands |
 //! | [`bay`] | where one machine stands: its TPM, its logs, its number |
 //! | [`owner`], [`services`] | the owner's command line, and the owner's services |
+//! | [`relay`] | a port that leads to a service in a machine |
 //! | [`stage`] | all of it together, for one scenario |
+//! | [`pair`] | two machines with IPsec between them |
+//! | [`revocations`] | the revocation log, and a violation from its start to its end |
 //! | [`scenarios`] | what is proved, one function each |
 //! | [`cache`], [`command`], [`progress`] | building once, running programs, showing what goes on |
 
@@ -21,8 +24,11 @@ pub mod guest;
 pub mod http;
 pub mod image;
 pub mod owner;
+pub mod pair;
 pub mod progress;
 pub mod qemu;
+pub mod relay;
+pub mod revocations;
 pub mod scenarios;
 pub mod serial;
 pub mod services;

@@ -189,13 +189,12 @@ impl Owner {
     /// When it cannot start.
     pub fn provision(&self, provision: &Provision<'_>) -> Result<Provisioning> {
         let mut command = self.bootkeep();
-        command.args([
-            "--output",
-            "json",
-            "provision",
-            provision.node,
-            "--luks-key",
-        ]);
+        let verb = if provision.reinstate {
+            "reinstate"
+        } else {
+            "provision"
+        };
+        command.args(["--output", "json", verb, provision.node, "--luks-key"]);
         command
             .arg(&provision.luks_key)
             .arg("--boot-policy")
@@ -244,6 +243,8 @@ pub struct Provision<'a> {
     pub policies: &'a Policies,
     /// How long to try (seconds).
     pub timeout: u64,
+    /// Whether the node is revoked and is to be given back its place.
+    pub reinstate: bool,
     /// Further arguments.
     pub more: Vec<String>,
 }

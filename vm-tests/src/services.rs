@@ -26,7 +26,9 @@ pub enum Service {
 impl Service {
     const ALL: [Self; 3] = [Self::Registrar, Self::Verifier, Self::Ca];
 
-    fn name(self) -> &'static str {
+    /// Its name, and that of its folder in the owner's home.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Registrar => "registrar",
             Self::Verifier => "verifier",
@@ -35,7 +37,8 @@ impl Service {
     }
 
     /// Its port, as `bootkeep init` sets it.
-    fn port(self) -> u16 {
+    #[must_use]
+    pub fn port(self) -> u16 {
         match self {
             Self::Registrar => 8890,
             Self::Verifier => 8891,

@@ -67,6 +67,7 @@ impl Set {
         let product = Product {
             tree: programs.tree.clone(),
             programs: programs.node.clone(),
+            services: programs.host.clone(),
             node: owner.node_files(),
         };
         let image = Image::build(&cache, &product, progress)?;
@@ -442,6 +443,7 @@ impl Stage<'_> {
             user_data_key: None,
             policies,
             timeout: 300,
+            reinstate: false,
             more: Vec::new(),
         }
     }
@@ -480,7 +482,7 @@ impl Stage<'_> {
 }
 
 /// What the initramfs says before the first digits of its id.
-const REGISTERED: &str = "registered as ";
+const REGISTERED: &str = "bootkeep: registered as ";
 /// What the initramfs says when it has registered and its link is open.
 pub const WAITING: &str = "link to the verifier is open";
 /// What it says when a service refuses it.

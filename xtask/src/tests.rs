@@ -1,6 +1,12 @@
 //! Everything that must hold.
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{bail, Context, Result};
 use bootkeep_vm_tests::{
@@ -147,12 +153,38 @@ fn one(command: &mut std::process::Command) -> Result<usize> {
     command::output(command).map(|_| 1)
 }
 
+/// shellcheck over every shell script of the work tree.
 fn shell(workspace: &Workspace) -> Result<usize> {
-    let mut shellcheck = std::process::Command::new("shellcheck");
-    shellcheck
-        .current_dir(&workspace.tree)
-        .args(["dracut-module/50bootkeep/module-setup.sh", ".ci/run"]);
-    one(&mut shellcheck)
+    let mut scripts = Vec::new();
+    find_scripts(&workspace.tree, &workspace.target, &mut scripts)?;
+    if scripts.is_empty() {
+        bail!("no shell script was found");
+    }
+    one(std::process::Command::new("shellcheck").args(&scripts))?;
+    Ok(scripts.len())
+}
+
+/// Files that start as shell scripts do; not those of builds and of git.
+fn find_scripts(folder: &Path, target: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            let other = path == target || path.ends_with("target") || path.ends_with(".git");
+            if !other {
+                find_scripts(&path, target, found)?;
+            }
+        } else if is_script(&path) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 11];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start));
+    let start = &start[..read.unwrap_or(0)];
+    start.starts_with(b"#!/bin/sh") || start.starts_with(b"#!/bin/bash")
 }
 
 fn dependencies(workspace: &Workspace) -> Result<usize> {

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +17,8 @@ pub const PROGRAMS: [&str; 3] = [
     "bootkeep-agent",
     "bootkeep-cloud-init",
 ];
+/// The owner's services that can run on a node: their programs are in the image, their keys come in the envelope.
+pub const SERVICES: [&str; 2] = ["registrar", "ca"];
 /// Their units that are enabled.
 const UNITS: [&str; 1] = ["bootkeep-agent.service"];
 
@@ -26,7 +29,9 @@ pub struct Product {
     pub tree: PathBuf,
     /// The folder of the built programs.
     pub programs: PathBuf,
-    /// `node/` as `bootkeep init` wrote it: agent.yaml and ca.pem.
+    /// The folder of the owner's programs.
+    pub services: PathBuf,
+    /// `node/` as `bootkeep init` wrote it: agent.yaml and public keys.
     pub node: PathBuf,
 }
 
@@ -39,6 +44,11 @@ impl Product {
         let mut recipe = Recipe::default();
         for program in PROGRAMS {
             recipe = recipe.path(&self.programs.join(program))?;
+        }
+        for service in SERVICES {
+            recipe = recipe
+                .path(&self.services.join(format!("bootkeep-{service}")))?
+                .path(&self.tree.join(service).join("files"))?;
         }
         for part in [
             "dracut-module",
@@ -56,11 +66,20 @@ impl Product {
     /// When something is missing or cannot be written.
     pub fn install(&self, root: &Path) -> Result<()> {
         install_package(&self.tree, &self.programs, root)?;
-        for name in ["agent.yaml", "ca.pem"] {
-            let target = root.join("etc/bootkeep").join(name);
-            copy(&self.node.join(name), &target, 0o644)?;
+        copy_tree(&self.node, &root.join("etc/bootkeep"))?;
+        UNITS.iter().try_for_each(|unit| enable(root, unit))?;
+        self.install_services(root)
+    }
+
+    /// Puts the services there as an administrator does: programs, units and users, nothing enabled.
+    fn install_services(&self, root: &Path) -> Result<()> {
+        for service in SERVICES {
+            let program = format!("bootkeep-{service}");
+            let target = root.join("usr/bin").join(&program);
+            copy(&self.services.join(program), &target, 0o755)?;
+            copy_tree(&self.tree.join(service).join("files"), root)?;
         }
-        UNITS.iter().try_for_each(|unit| enable(root, unit))
+        command::output(Command::new("systemd-sysusers").arg("--root").arg(root)).map(drop)
     }
 }
 
@@ -91,7 +110,7 @@ pub fn install_package(tree: &Path, programs: &Path, root: &Path) -> Result<()> 
 /// When systemctl refuses it.
 pub fn enable(root: &Path, unit: &str) -> Result<()> {
     command::output(
-        std::process::Command::new("systemctl")
+        Command::new("systemctl")
             .arg("--root")
             .arg(root)
             .args(["--quiet", "enable", unit]),

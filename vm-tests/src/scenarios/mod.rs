@@ -1,8 +1,10 @@
 //! What is proved, one function each.
 
 mod boot_policy;
+mod ca_node;
 mod cloud;
 mod happy;
+mod ipsec;
 mod one_says_no;
 mod outage;
 mod runtime;
@@ -88,6 +90,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "shares-again",
         promise: "after the boot nobody gets shares again: the latch",
         prove: runtime::shares_again,
+    },
+    Scenario {
+        name: "ipsec-revocation",
+        promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
+        prove: ipsec::revocation,
+    },
+    Scenario {
+        name: "ca-node",
+        promise: "registrar and CA run on an attested machine whose envelope brought their keys, and certify the next node",
+        prove: ca_node::prove,
     },
     Scenario {
         name: "restarts",

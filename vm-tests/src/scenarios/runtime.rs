@@ -10,11 +10,9 @@ use anyhow::{ensure, Result};
 use crate::{
     guest::Guest,
     owner::said,
+    revocations::UNLISTED,
     stage::{Boot, Set, PATIENCE},
 };
-
-/// A program that nobody listed.
-const UNLISTED: &str = "/usr/local/bin/unlisted";
 
 pub(super) fn unlisted_program(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let stage = set.stage(name, guest)?;

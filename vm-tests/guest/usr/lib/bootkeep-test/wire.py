@@ -1,0 +1,49 @@
+"""Counts what passes on the wire to the other machines, by kind. It is installed in test images only.
+
+`python3 wire.py ADDRESS` watches the interface that has this address until it is ended; /run/wire.json has the counts.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+COUNTS = "/run/wire.json"
+KINDS = {1: "icmp", 6: "tcp", 17: "udp", 50: "esp"}
+IPV4 = 0x0800
+IKE = {500, 4500}
+
+
+def interface(address):
+    links = json.loads(subprocess.check_output(["ip", "-json", "address", "show", "to", address]))
+    return links[0]["ifname"]
+
+
+def kind(packet):
+    """Of an IPv4 packet; IKE is told apart from other UDP."""
+    name = KINDS.get(packet[9], "other")
+    start = (packet[0] & 0x0F) * 4
+    ports = {int.from_bytes(packet[start + at : start + at + 2], "big") for at in (0, 2)}
+    return "ike" if name == "udp" and ports & IKE else name
+
+
+def show(counts):
+    with open(COUNTS + ".new", "w", encoding="ascii") as file:
+        json.dump(counts, file)
+    os.rename(COUNTS + ".new", COUNTS)
+
+
+def main():
+    counts = dict.fromkeys(["icmp", "tcp", "udp", "ike", "esp", "other"], 0)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003)) as wire:
+        wire.bind((interface(sys.argv[1]), 0x0003))
+        show(counts)
+        while True:
+            packet, (_, protocol, *_) = wire.recvfrom(2048)
+            if protocol == IPV4 and len(packet) >= 20:
+                counts[kind(packet)] += 1
+                show(counts)
+
+
+main()
