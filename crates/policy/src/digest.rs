@@ -1,6 +1,6 @@
 //! SHA-256 digests in documents.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +24,18 @@ impl fmt::Debug for Digest32 {
 impl TryFrom<String> for Digest32 {
     type Error = &'static str;
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for Digest32 {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 32];
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err("a digest is 64 lower-case hexadecimal digits");
         }
-        hex::decode_to_slice(&text, &mut bytes)
+        hex::decode_to_slice(text, &mut bytes)
             .map_err(|_| "a digest is 64 lower-case hexadecimal digits")?;
         Ok(Self(bytes))
     }

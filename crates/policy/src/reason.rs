@@ -90,10 +90,6 @@ impl Reasons {
         self.add(&reason.code, reason.detail);
     }
 
-    pub(crate) fn into_first(self) -> Option<Reason> {
-        self.list.into_iter().next()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

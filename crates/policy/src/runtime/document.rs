@@ -1,21 +1,22 @@
 //! The runtime policy as it is written.
 
-use std::{collections::BTreeMap, fmt};
-
-use serde::{
-    de::{self, MapAccess},
-    Deserialize, Deserializer, Serialize, Serializer,
-};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{compile, MemfdRule, RuntimePolicy, ViolationRule, MAX_FILES};
-use crate::{digest::Digest32, error::PolicyError};
+use super::{
+    buffers::{self, Buffers},
+    device_mapper::Devices,
+    files::Files,
+    keys::SigningKeys,
+    overlay::Prefixes,
+    path_rule::PathRules,
+    pattern::Patterns,
+    DeviceRule, MemfdRule, PathPattern, PathRule, RuntimePolicy, SigningKey, ViolationRule,
+};
+use crate::error::PolicyError;
 
-const VERSION: u32 = 1;
-/// Most prefixes under which the tree may also appear.
-const MAX_PREFIXES: usize = 8;
-/// Most digests of one path.
-const MAX_DIGESTS: usize = 64;
+/// The newest version, which is read.
+const VERSION: u32 = 2;
 
 /// The form in documents.
 #[derive(Serialize, Deserialize)]
@@ -27,33 +28,71 @@ pub(super) struct Document {
     #[serde(default)]
     memfd: MemfdRule,
     #[serde(default)]
-    excludes: Vec<String>,
+    excludes: Vec<PathPattern>,
     /// Prefixes under which the same files may be seen: the initramfs sees the root under `/sysroot`.
     #[serde(default)]
     also_under: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    overlay: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refuse: Vec<PathPattern>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<PathRule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    signing_keys: Vec<SigningKey>,
+    #[serde(default, skip_serializing_if = "buffers::Written::is_empty")]
+    buffers: buffers::Written,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    device_mapper: Vec<DeviceRule>,
+    #[serde(default)]
     files: Files,
+}
+
+impl Document {
+    /// The first part that a reader of version 1 does not know.
+    fn newer_part(&self) -> Option<&'static str> {
+        let regex = |pattern: &PathPattern| matches!(pattern, PathPattern::Regex(_));
+        [
+            ("memfd: refuse", self.memfd == MemfdRule::Refuse),
+            (
+                "a regular expression in excludes",
+                self.excludes.iter().any(regex),
+            ),
+            ("overlay", !self.overlay.is_empty()),
+            ("refuse", !self.refuse.is_empty()),
+            ("rules", !self.rules.is_empty()),
+            ("signing_keys", !self.signing_keys.is_empty()),
+            ("buffers", !self.buffers.is_empty()),
+            ("device_mapper", !self.device_mapper.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(part, used)| used.then_some(part))
+    }
 }
 
 impl TryFrom<Document> for RuntimePolicy {
     type Error = PolicyError;
+
     fn try_from(document: Document) -> Result<Self, PolicyError> {
-        if document.version != VERSION {
-            return Err(PolicyError::Version {
-                found: document.version,
-                expected: VERSION,
-            });
-        }
-        if document.also_under.len() > MAX_PREFIXES {
-            return Err(PolicyError::TooMany {
-                what: "prefixes",
-                limit: MAX_PREFIXES,
-            });
+        match (document.version, document.newer_part()) {
+            (1, Some(part)) => return Err(PolicyError::NeedsVersion2(part)),
+            (1 | VERSION, _) => {}
+            (found, _) => {
+                return Err(PolicyError::Version {
+                    found,
+                    expected: VERSION,
+                })
+            }
         }
         Ok(Self {
-            excluded: compile(&document.excludes)?,
-            files: document.files.0,
-            excludes: document.excludes,
-            also_under: document.also_under,
+            files: document.files,
+            excludes: Patterns::new(document.excludes)?,
+            refuse: Patterns::new(document.refuse)?,
+            rules: PathRules::new(document.rules)?,
+            prefixes: Prefixes::new(document.also_under, document.overlay)?,
+            keys: SigningKeys::new(document.signing_keys)?,
+            buffers: Buffers::new(document.buffers)?,
+            devices: Devices::new(document.device_mapper)?,
             violations: document.violations,
             memfd: document.memfd,
         })
@@ -61,25 +100,63 @@ impl TryFrom<Document> for RuntimePolicy {
 }
 
 impl From<RuntimePolicy> for Document {
+    /// Version 1 as long as that says it all: readers of the release before can use it.
     fn from(policy: RuntimePolicy) -> Self {
-        Self {
-            version: VERSION,
+        let mut document = Self {
+            version: 1,
             violations: policy.violations,
             memfd: policy.memfd,
-            excludes: policy.excludes,
-            also_under: policy.also_under,
-            files: Files(policy.files),
+            excludes: policy.excludes.list().to_vec(),
+            also_under: policy.prefixes.also_under.clone(),
+            overlay: policy.prefixes.overlay().to_vec(),
+            refuse: policy.refuse.list().to_vec(),
+            rules: policy.rules.list().to_vec(),
+            signing_keys: policy.keys.written().cloned().collect(),
+            buffers: policy.buffers.written().clone(),
+            device_mapper: policy.devices.written().cloned().collect(),
+            files: policy.files,
+        };
+        if document.newer_part().is_some() {
+            document.version = VERSION;
         }
+        document
     }
 }
 
 impl RuntimePolicy {
+    /// Reads a document: JSON when it begins with a brace, YAML else. Both have the same form; JSON is read faster.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    pub fn from_text(bytes: &[u8]) -> Result<Self, PolicyError> {
+        match bytes.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(bytes),
+            _ => Self::from_yaml(bytes),
+        }
+    }
+
     /// Reads a JSON document.
     ///
     /// # Errors
     /// [`PolicyError`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, PolicyError> {
         Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// Reads a YAML document.
+    ///
+    /// # Errors
+    /// [`PolicyError`].
+    pub fn from_yaml(bytes: &[u8]) -> Result<Self, PolicyError> {
+        Ok(serde_yaml::from_slice(bytes)?)
+    }
+
+    /// The document in YAML.
+    ///
+    /// # Errors
+    /// [`PolicyError::Yaml`], never for a policy that was read.
+    pub fn to_yaml(&self) -> Result<String, PolicyError> {
+        Ok(serde_yaml::to_string(self)?)
     }
 
     /// Reads a document that was part of another.
@@ -96,111 +173,5 @@ impl RuntimePolicy {
     /// [`PolicyError::Document`], never for a policy that was read.
     pub fn to_value(&self) -> Result<Value, PolicyError> {
         Ok(serde_json::to_value(self)?)
-    }
-}
-
-/// Accepted SHA-256 digests of one path: one hex text, or a list of them.
-#[derive(Clone, PartialEq, Eq)]
-pub enum FileDigests {
-    /// The usual case.
-    One([u8; 32]),
-    /// Sorted, without doubles.
-    Many(Box<[[u8; 32]]>),
-}
-
-impl fmt::Debug for FileDigests {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts = self.as_slice().iter().map(hex::encode);
-        f.debug_list().entries(texts).finish()
-    }
-}
-
-impl FileDigests {
-    /// The digests.
-    #[must_use]
-    pub fn as_slice(&self) -> &[[u8; 32]] {
-        match self {
-            Self::One(digest) => std::slice::from_ref(digest),
-            Self::Many(digests) => digests,
-        }
-    }
-
-    pub(super) fn contains(&self, digest: &[u8; 32]) -> bool {
-        self.as_slice().contains(digest)
-    }
-
-    pub(super) fn add(&mut self, digest: [u8; 32]) {
-        if !self.contains(&digest) {
-            let mut all = self.as_slice().to_vec();
-            all.push(digest);
-            all.sort_unstable();
-            *self = Self::Many(all.into());
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    One(Digest32),
-    Many(Vec<Digest32>),
-}
-
-impl Serialize for FileDigests {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::One(digest) => Digest32(*digest).serialize(serializer),
-            Self::Many(digests) => {
-                serializer.collect_seq(digests.iter().map(|digest| Digest32(*digest)))
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for FileDigests {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Written::deserialize(deserializer)? {
-            Written::One(digest) => Ok(Self::One(digest.0)),
-            Written::Many(digests) if digests.is_empty() || digests.len() > MAX_DIGESTS => Err(
-                de::Error::custom(format_args!("a path has 1 to {MAX_DIGESTS} digests")),
-            ),
-            Written::Many(digests) => {
-                let mut all: Vec<[u8; 32]> = digests.into_iter().map(|digest| digest.0).collect();
-                all.sort_unstable();
-                all.dedup();
-                Ok(Self::Many(all.into()))
-            }
-        }
-    }
-}
-
-/// The map of files: a path twice is an error, not a silent choice.
-#[derive(Serialize)]
-struct Files(BTreeMap<Box<str>, FileDigests>);
-
-impl<'de> Deserialize<'de> for Files {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Files;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of paths to digests")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Files, A::Error> {
-                let mut files = BTreeMap::new();
-                while let Some((path, digests)) = map.next_entry::<Box<str>, FileDigests>()? {
-                    if files.len() >= MAX_FILES {
-                        return Err(de::Error::custom(format_args!(
-                            "more than {MAX_FILES} files"
-                        )));
-                    }
-                    if files.insert(path, digests).is_some() {
-                        return Err(de::Error::custom("a path is listed twice"));
-                    }
-                }
-                Ok(Files(files))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
     }
 }
