@@ -188,13 +188,30 @@ impl Owner {
     /// # Errors
     /// When it cannot start.
     pub fn provision(&self, provision: &Provision<'_>) -> Result<Provisioning> {
+        let mut command = self.provision_command(provision)?;
+        command.args(["--output", "json"]);
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let _ = sender.send(command::finish(&mut command));
+        });
+        Ok(Provisioning {
+            receiver,
+            _thread: thread,
+        })
+    }
+
+    /// `bootkeep provision` with its arguments.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn provision_command(&self, provision: &Provision<'_>) -> Result<Command> {
         let mut command = self.bootkeep();
         let verb = if provision.reinstate {
             "reinstate"
         } else {
             "provision"
         };
-        command.args(["--output", "json", verb, provision.node, "--luks-key"]);
+        command.args([verb, provision.node, "--luks-key"]);
         command
             .arg(&provision.luks_key)
             .arg("--boot-policy")
@@ -217,14 +234,7 @@ impl Owner {
             command.arg("--user-data-key").arg(key);
         }
         command.args(&provision.more);
-        let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let _ = sender.send(command::finish(&mut command));
-        });
-        Ok(Provisioning {
-            receiver,
-            _thread: thread,
-        })
+        Ok(command)
     }
 }
 

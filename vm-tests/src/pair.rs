@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use crate::{
     bay::Bay,
-    serial::Watcher,
     stage::{Boot, Booted, Provisioned, Stage, UnderWay, PATIENCE},
 };
 
@@ -44,18 +43,31 @@ pub struct Pings {
 }
 
 impl<'a> Pair<'a> {
-    /// Boots and provisions both at the same time; the first on `measured` firmware, watched.
+    /// Boots and provisions both at the same time.
     ///
     /// # Errors
     /// When a machine does not become trusted.
-    pub fn provisioned(stage: &'a Stage<'a>, measured: bool, watcher: Watcher) -> Result<Self> {
+    pub fn provisioned(stage: &'a Stage<'a>) -> Result<Self> {
         let second_bay = stage.further_bay(1)?;
-        let one = stage.boot_in(&stage.bay, on_wire(measured), watcher)?;
+        let one = stage.boot_in(&stage.bay, on_wire(false), Box::new(|_| {}))?;
         let two = stage.boot_in(&second_bay, on_wire(false), Box::new(|_| {}))?;
         let two = begin(stage, &second_bay, two, false)?;
-        let one = begin(stage, &stage.bay, one, measured)?;
+        let one = begin(stage, &stage.bay, one, false)?;
         let second = two.finish(&second_bay)?;
         let first = one.finish(&stage.bay)?;
+        Self::of(stage, second_bay, first, second)
+    }
+
+    /// Two machines that were provisioned as a pair is.
+    ///
+    /// # Errors
+    /// When the wire between them cannot be watched.
+    pub fn of(
+        stage: &'a Stage<'a>,
+        second_bay: Bay,
+        first: Provisioned,
+        second: Provisioned,
+    ) -> Result<Self> {
         let pair = Self {
             stage,
             second_bay,
@@ -173,7 +185,11 @@ impl<'a> Pair<'a> {
     }
 }
 
-fn begin(stage: &Stage<'_>, bay: &Bay, booted: Booted, measured: bool) -> Result<UnderWay> {
+/// Starts to provision a machine of the pair.
+///
+/// # Errors
+/// When it does not ask for its key.
+pub fn begin(stage: &Stage<'_>, bay: &Bay, booted: Booted, measured: bool) -> Result<UnderWay> {
     let arguments = arguments(bay)?;
     let policies = stage.set.policies(measured);
     stage.begin_provisioning(booted, &policies, |provision| {

@@ -1,18 +1,21 @@
-//! The main job, before your eyes: a machine proves itself, is unlocked, configured, watched, and caught.
+//! The main job, before your eyes: a machine proves itself, is unlocked, configured, watched, caught, and cut off.
 
 use std::{
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{ensure, Context, Result};
 use bootkeep_vm_tests::{
+    bay::Bay,
     command,
     guest::Guest,
+    pair::{self, Pair},
     progress::Progress,
+    revocations::Violation,
     serial::Line,
-    stage::{Boot, Booted, Policies, Set, Stage, PATIENCE, USER_DATA},
+    stage::{Booted, Policies, Provisioned, Set, Stage, PATIENCE},
 };
 
 use crate::workspace::Workspace;
@@ -27,9 +30,6 @@ const TOLD: &[&str] = &[
     "cloud-init.service",
     "Reached target multi-user",
 ];
-/// A program that nobody listed.
-const UNLISTED: &str = "/usr/local/bin/miner";
-
 /// `cargo xtask demo`.
 pub(crate) fn run(workspace: &Workspace, progress: Progress) -> Result<()> {
     let set = Set::prepare(&workspace.programs(), progress)?;
@@ -47,18 +47,19 @@ pub(crate) fn run(workspace: &Workspace, progress: Progress) -> Result<()> {
             .args(["policy", "show"])
             .arg(&policies.boot),
     )?;
-    heading("The machine is switched on: UEFI, software TPM, root in LUKS");
-    let mut booted = stage.boot_watched(
-        Boot {
-            measured: true,
-            ..Boot::default()
-        },
-        Box::new(console),
-    )?;
-    let node = stage.wait_until_waiting(&booted)?;
+    heading("Two machines are switched on: software TPMs, roots in LUKS. You see the console of `a` (UEFI)");
+    let bay = stage.further_bay(1)?;
+    let a = stage.boot_in(&stage.bay, pair::on_wire(true), Box::new(console))?;
+    let b = stage.boot_in(&bay, pair::on_wire(false), Box::new(|_| {}))?;
+    let b = pair::begin(&stage, &bay, b, false)?;
+    let node = stage.wait_until_waiting(&a)?;
     provision(&stage, &node, &policies)?;
-    look_inside(&stage, &mut booted, &node)?;
-    tamper(&stage, &node)?;
+    let a = up(&stage, a, node)?;
+    let b = b.finish(&bay)?;
+    let pair = Pair::of(&stage, bay, a, b)?;
+    look_inside(&pair)?;
+    speak(&pair)?;
+    tamper(&pair)?;
     println!(
         "\nLogs and state of this run: {}",
         stage.directory.display()
@@ -68,80 +69,79 @@ pub(crate) fn run(workspace: &Workspace, progress: Progress) -> Result<()> {
 
 fn provision(stage: &Stage<'_>, node: &str, policies: &Policies) -> Result<()> {
     heading(&format!(
-        "bootkeep provision {}",
+        "bootkeep provision {} --ipsec ipsec.yaml ...",
         &node[..12.min(node.len())]
     ));
-    let user_data = stage.owner.home.join("user-data");
-    std::fs::write(&user_data, USER_DATA)?;
-    let status = stage
-        .owner
-        .bootkeep()
-        .args([
-            "provision",
-            node,
-            "--label",
-            "demo",
-            "--interval",
-            "2",
-            "--timeout",
-            "300",
-            "--luks-key",
-        ])
-        .arg(stage.set.image.luks_key())
-        .arg("--user-data")
-        .arg(user_data)
-        .arg("--boot-policy")
-        .arg(&policies.boot)
-        .arg("--runtime-policy")
-        .arg(&policies.runtime)
+    let provision = stage.provision(node, policies);
+    let mut command = stage.owner.provision_command(&provision)?;
+    let status = command
+        .args(pair::arguments(&stage.bay)?)
         .stdin(Stdio::null())
         .status()?;
     ensure!(status.success(), "`bootkeep provision` ended with {status}");
     Ok(())
 }
 
-fn look_inside(stage: &Stage<'_>, booted: &mut Booted, node: &str) -> Result<()> {
-    stage
-        .bay
-        .guest
-        .wait_until_up(PATIENCE, || booted.vm.is_running())?;
-    heading("Inside the machine");
+/// Waits for the booted system.
+fn up(stage: &Stage<'_>, mut booted: Booted, node: String) -> Result<Provisioned> {
+    let alive = || booted.vm.is_running();
+    stage.bay.guest.wait_until_up(PATIENCE, alive)?;
+    Ok(Provisioned {
+        booted,
+        node,
+        report: serde_json::Value::Null,
+    })
+}
+
+fn look_inside(pair: &Pair<'_>) -> Result<()> {
+    heading("Inside `a`");
     for shell in [
         "findmnt --noheadings --output SOURCE,FSTYPE,TARGET /",
         "cloud-init status --wait; cat /etc/bootkeep-applied",
         "cat /sys/class/tpm/tpm0/pcr-sha256/15",
     ] {
-        println!(
-            "# {shell}\n{}",
-            stage.bay.guest.run(shell, PATIENCE)?.text().trim_end()
-        );
+        in_guest(&pair.stage.bay, shell)?;
     }
     heading("At the owner");
-    show(stage.owner.bootkeep().args(["status", node]))
+    show(pair.stage.owner.bootkeep().arg("nodes"))
 }
 
-fn tamper(stage: &Stage<'_>, node: &str) -> Result<()> {
-    heading("Somebody brings a program that is not in the policy, and starts it");
-    stage
-        .bay
-        .guest
-        .ok(&format!("cp /bin/true {UNLISTED} && echo x >> {UNLISTED}"))?;
-    println!("# {UNLISTED}");
-    let begun = Instant::now();
-    stage.bay.guest.ok(UNLISTED)?;
-    let status = stage.wait_for_state(node, "untrusted", Duration::from_secs(60))?;
-    let took = begun.elapsed();
+fn speak(pair: &Pair<'_>) -> Result<()> {
+    heading("`a` and `b` speak with each other, through IPsec and in no other way. Inside `b`");
+    pair.meet()?;
+    let a = pair.stage.bay.address();
+    in_guest(&pair.second_bay, &format!("ping -n -i 0.2 -c 3 {a}"))?;
+    in_guest(&pair.second_bay, "swanctl --list-sas")?;
+    println!("seen on the wire: {}", pair.nothing_in_clear()?);
+    Ok(())
+}
+
+fn tamper(pair: &Pair<'_>) -> Result<()> {
+    heading("Somebody brings a program that is not in the policy to `a`, and starts it");
+    let (stage, first) = (pair.stage, pair.first.as_ref());
+    let node = &first.context("`a` is off")?.node;
+    let violation = Violation::commit(&stage.owner, &stage.bay, node, &pair.second.node)?;
+    for (at, event) in violation.timeline() {
+        println!("  {at:>6} ms  {event}");
+    }
+    heading("At the owner");
     show(stage.owner.bootkeep().args(["status", node]))?;
-    ensure!(
-        status["reasons"].to_string().contains(UNLISTED),
-        "the reason does not name the file"
-    );
-    println!(
-        "untrusted {} ms after it was started in the (emulated) machine",
-        took.as_millis()
-    );
+    show(stage.owner.bootkeep().arg("revocations"))?;
+    heading("`b` speaks with `a` no more. Inside `b`");
+    let a = stage.bay.address();
+    in_guest(&pair.second_bay, &format!("ping -n -i 0.2 -W 1 -c 3 {a}"))?;
+    in_guest(&pair.second_bay, "swanctl --list-sas; ip xfrm state")?;
+    println!("seen on the wire: {}", pair.nothing_in_clear()?);
     // The last words of the console come with a delay.
     thread::sleep(Duration::from_millis(300));
+    Ok(())
+}
+
+fn in_guest(bay: &Bay, shell: &str) -> Result<()> {
+    println!(
+        "# {shell}\n{}",
+        bay.guest.run(shell, PATIENCE)?.text().trim_end()
+    );
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const LISTED: Duration = Duration::from_secs(60);
 
 pub(super) fn revocation(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let stage = set.stage(name, guest)?;
-    let mut pair = Pair::provisioned(&stage, false, Box::new(|_| {}))?;
+    let mut pair = Pair::provisioned(&stage)?;
     protected(&pair)?;
     let charon = charon(&pair)?;
     let serial = stage.bay.serial()?;
