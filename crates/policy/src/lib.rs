@@ -28,14 +28,19 @@ pub use appraise::{
     verify_link_quote, Attested, Baseline, Booted, CheckpointError, ImaState, KnownGood,
     LinkQuestion, OpenedLink, Policies, Progress, Question, UnsafeClock, ATTESTED_PCRS,
 };
-pub use boot::{BootOptions, BootPolicy, EventLogRule, EventRule};
+pub use boot::{
+    BootOptions, BootPolicy, CommandLineRule, EventLogRule, EventRule, FileRule, FirmwareRule,
+    GrubRule, KeyRule, KnownGoodOptions, Listed, MadeBootPolicy, Pattern, PcrSignature, PhaseRule,
+    RuleChoice, RulePolicy, SbatRule, SecureBoot, Separators, SignedRule, SignerRule, StageRule,
+    StageSource, UkiRule, Unlisted, ValuePolicy,
+};
 pub use digest::Digest32;
 pub use error::PolicyError;
 pub use generations::{BootPolicies, Generation, Generations, Live, RuntimePolicies, MAX_LIVE};
 pub use reason::{Refusal, MAX_REASONS};
 pub use runtime::{
-    Accepted, BufferRule, CertificateRule, DeviceRule, Explanation, FileDigests, MemfdRule,
-    Missing, PathPattern, PathRule, RegexText, RuleDigest, RuntimePolicy, RuntimeRules, Sha256Rule,
-    SigningKey, TextPattern, TextRule, Tree, ViolationRule,
+    Accepted, BufferRule, CertificateRule, DeviceRule, Explanation, FileDigests, MemfdRule, Missing, PathPattern,
+    PathRule, RegexText, RuleDigest, RuntimePolicy, RuntimeRules, Sha256Rule, SigningKey, TextPattern, TextRule, Tree,
+    ViolationRule,
 };
 pub use signed::{is_policy_name, PolicyDocument, SignedPolicy, SignedPolicyError};

@@ -6,11 +6,20 @@ mod common;
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use bootkeep_evidence::{eventlog::EventLog, ima::parse_binary, pcr::extend, PcrValues};
-use bootkeep_policy::{BootOptions, BootPolicy, PolicyError, RuntimePolicy, Tree, ViolationRule};
+use bootkeep_policy::{
+    BootOptions, BootPolicy, PolicyError, RuntimePolicy, Tree, ValuePolicy, ViolationRule,
+};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn values(policy: &BootPolicy) -> &ValuePolicy {
+    match policy {
+        BootPolicy::Values(policy) => policy,
+        BootPolicy::Rules(_) => panic!("a policy of version 2"),
+    }
+}
 
 fn corpus(path: &str) -> Vec<u8> {
     fs::read(
@@ -26,7 +35,7 @@ fn documents_are_read_strictly() {
     let boot = |text: &str| BootPolicy::from_json(text.as_bytes());
     let good =
         format!(r#"{{"version":1,"pcrs":{{"0":["{HEX}"]}},"event_log":{{"required":false}}}}"#);
-    assert_eq!(boot(&good).unwrap().pcrs.len(), 1);
+    assert_eq!(values(&boot(&good).unwrap()).pcrs.len(), 1);
     for bad in [
         good.replace("\"version\":1", "\"version\":2"),
         good.replace("\"0\"", "\"10\""),
@@ -85,8 +94,12 @@ fn a_policy_of_a_real_boot_names_what_it_does_not_cover() {
         )
     };
     let (ovmf, mut quoted, log) = policy_of("event_log/debian12-ovmf.bin");
-    assert!(ovmf.event_log.required);
-    assert!(ovmf.pcrs.keys().copied().eq((0..=9).chain(11..=14)));
+    assert!(values(&ovmf).event_log.required);
+    assert!(values(&ovmf)
+        .pcrs
+        .keys()
+        .copied()
+        .eq((0..=9).chain(11..=14)));
     assert!(
         !ovmf
             .warnings()
@@ -106,6 +119,7 @@ fn a_policy_of_a_real_boot_names_what_it_does_not_cover() {
     assert!(matches!(result, Err(PolicyError::Replay(7))));
     let without = BootOptions { without: vec![7] };
     let policy = BootPolicy::from_evidence(&quoted, Some(&log), &without).unwrap();
+    let policy = values(&policy);
     assert!(!policy.pcrs.contains_key(&7) && !policy.event_log.events.contains_key(&7));
 }
 
@@ -116,7 +130,8 @@ fn two_kernels_can_be_accepted() {
         BootPolicy::from_evidence(values, None, &BootOptions::default()).unwrap()
     };
     let mut policy = make(&value(1));
-    policy.merge(&make(&value(2)));
+    policy.merge(&make(&value(2))).unwrap();
+    let policy = values(&policy);
     assert_eq!(policy.pcrs[&4].len(), 2);
     assert_eq!(policy.pcrs[&9].len(), 1);
 }

@@ -1,14 +1,14 @@
-//! Boot policy: which PCR values and which boot events are acceptable.
+//! Version 1: which PCR values and which boot events are acceptable.
 
 use std::collections::BTreeMap;
 
 use bootkeep_evidence::{eventlog::EventLog, PcrValues};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::allowed;
 use crate::{appraise::UnsafeClock, digest::Digest32, error::PolicyError, reason::Reasons};
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// Most accepted values of one PCR, and most accepted events of one PCR.
 const MAX_VALUES: usize = 4096;
 /// PCRs whose events the firmware logs: in a known-good boot the log explains them.
@@ -24,7 +24,7 @@ const FIRMWARE_PCRS: std::ops::RangeInclusive<u8> = 0..=7;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BootPolicy {
+pub struct ValuePolicy {
     /// 1.
     pub version: u32,
     /// Accepted values by PCR: each of these PCRs must have one of its values. Any of 0 to 9 and 11 to 14.
@@ -69,11 +69,7 @@ pub struct BootOptions {
     pub without: Vec<u8>,
 }
 
-fn allowed(pcr: u8) -> bool {
-    matches!(pcr, 0..=9 | 11..=14)
-}
-
-impl BootPolicy {
+impl ValuePolicy {
     /// A policy from the quoted values and the log of a boot that is known to be good.
     ///
     /// All PCRs it may name are taken, but those of the options. Firmware PCRs must be explained by the log.
@@ -128,37 +124,11 @@ impl BootPolicy {
         Ok(())
     }
 
-    /// Reads a JSON document.
-    ///
-    /// # Errors
-    /// [`PolicyError`].
-    pub fn from_json(bytes: &[u8]) -> Result<Self, PolicyError> {
-        let policy: Self = serde_json::from_slice(bytes)?;
-        policy.validated()
-    }
-
-    /// Reads a document that was part of another.
-    ///
-    /// # Errors
-    /// [`PolicyError`].
-    pub fn from_value(value: Value) -> Result<Self, PolicyError> {
-        let policy: Self = serde_json::from_value(value)?;
-        policy.validated()
-    }
-
-    /// The document, as a value for another document.
-    ///
-    /// # Errors
-    /// [`PolicyError::Document`], never for a policy that was read.
-    pub fn to_value(&self) -> Result<Value, PolicyError> {
-        Ok(serde_json::to_value(self)?)
-    }
-
     /// Checks what the form alone does not say.
     ///
     /// # Errors
     /// [`PolicyError`].
-    pub fn validated(self) -> Result<Self, PolicyError> {
+    pub(super) fn validated(self) -> Result<Self, PolicyError> {
         if self.version != VERSION {
             return Err(PolicyError::Version {
                 found: self.version,
@@ -182,7 +152,7 @@ impl BootPolicy {
     }
 
     /// Accepts also what `other` accepts, PCR by PCR: for a second kernel. Only what both ask for is still asked for.
-    pub fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.pcrs.retain(|pcr, values| {
             let Some(theirs) = other.pcrs.get(pcr) else {
                 return false;
@@ -209,21 +179,13 @@ impl BootPolicy {
         });
     }
 
-    /// What is said to a boot after the power went without a shutdown.
-    #[must_use]
-    pub fn unsafe_clock(&self) -> UnsafeClock {
-        self.unsafe_clock
-    }
-
     /// Whether it accepts nothing because it asks for nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pcrs.is_empty()
     }
 
     /// What a person should know before relying on this policy.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.is_empty() {
             warnings.push("it names no PCR: it accepts nothing".to_owned());
@@ -255,15 +217,28 @@ impl BootPolicy {
         warnings
     }
 
+    /// A line for each PCR and event.
+    pub(super) fn summary(&self) -> Vec<String> {
+        let log = if self.event_log.required {
+            "event log: required"
+        } else {
+            "event log: not required"
+        };
+        let values = self.pcrs.iter();
+        let values = values.map(|(pcr, values)| format!("PCR {pcr}: one of {}", values.len()));
+        let events = self.event_log.events.iter().flat_map(|(pcr, rules)| {
+            rules
+                .iter()
+                .map(move |rule| format!("PCR {pcr}: event {}", rule.note))
+        });
+        std::iter::once(log.to_owned())
+            .chain(values)
+            .chain(events)
+            .collect()
+    }
+
     /// The event-log rules, then the PCR values.
-    pub(crate) fn check(&self, quoted: &PcrValues, log: Option<&EventLog>, reasons: &mut Reasons) {
-        if self.is_empty() {
-            reasons.add(
-                "boot-policy-empty",
-                "the boot policy names no PCR: it accepts nothing",
-            );
-            return;
-        }
+    pub(super) fn check(&self, quoted: &PcrValues, log: Option<&EventLog>, reasons: &mut Reasons) {
         match log {
             Some(log) => self.check_log(quoted, log, reasons),
             None if self.event_log.required => {
