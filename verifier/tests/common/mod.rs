@@ -24,6 +24,7 @@ use bootkeep_protocol::{
     NodeId, Nonce, Phase, Problem, ProblemKind, Role,
 };
 use bootkeep_service::{serve_tls, ProblemResponse, ServerTls};
+use bootkeep_signed::{SigningKey, VerifyingKeys};
 use bootkeep_verifier::{Registrar, Verifier};
 use machine::Machine;
 use sha2::{Digest, Sha256};
@@ -43,6 +44,8 @@ pub struct World {
     pub tenant: HttpClient,
     pub node_tls: ClientTls,
     pub authority: Authority,
+    /// The owner's key of policies.
+    pub policy_key: SigningKey,
     ca: String,
     /// URL of the verifier's database.
     pub database_url: String,
@@ -82,6 +85,7 @@ impl World {
             folder,
             records,
             authority,
+            policy_key: SigningKey::generate().unwrap(),
             ca,
             registrar_url: String::new(),
             url: String::new(),
@@ -140,10 +144,12 @@ impl World {
             HttpClient::new(tls.unwrap(), Role::Registrar),
             &self.registrar_url,
         );
-        let verifier = Verifier::open(
+        let policy_keys = VerifyingKeys::from_pem(&self.policy_key.public_pem()).unwrap();
+        let verifier = Verifier::open_with(
             &self.database_url,
             StateKey::from_bytes(STATE_KEY),
             registrar,
+            Some(policy_keys),
         )
         .await
         .unwrap();

@@ -24,6 +24,8 @@ pub struct Node {
     pub sender: LinkSender,
     pub exporter: [u8; 32],
     pub nonces: Arc<Mutex<Vec<Nonce>>>,
+    /// From where in the IMA list each question asked.
+    pub offsets: Arc<Mutex<Vec<u64>>>,
     shares: mpsc::UnboundedReceiver<ShareCall>,
     ended: JoinHandle<Option<Problem>>,
 }
@@ -88,10 +90,12 @@ impl Node {
         verdict(&mut receiver).await?;
         let machine = Arc::new(Mutex::new(machine));
         let nonces = Arc::new(Mutex::new(vec![nonce]));
+        let offsets = Arc::<Mutex<Vec<u64>>>::default();
         let (share_in, shares) = mpsc::unbounded_channel();
         let serving = Serving {
             machine: machine.clone(),
             nonces: nonces.clone(),
+            offsets: offsets.clone(),
             sender: sender.clone(),
             exporter,
             answer,
@@ -103,6 +107,7 @@ impl Node {
             sender,
             exporter,
             nonces,
+            offsets,
             shares,
             ended: tokio::spawn(serving.run(receiver)),
         })
@@ -162,6 +167,7 @@ pub fn running(machine: &Machine) -> Machine {
 struct Serving {
     machine: Arc<Mutex<Machine>>,
     nonces: Arc<Mutex<Vec<Nonce>>>,
+    offsets: Arc<Mutex<Vec<u64>>>,
     sender: LinkSender,
     exporter: [u8; 32],
     answer: Answer,
@@ -191,6 +197,7 @@ impl Serving {
         Some(Outcome::Ok(match call {
             Call::Quote(call) => {
                 self.nonces.lock().unwrap().push(call.nonce);
+                self.offsets.lock().unwrap().extend(call.ima_offset);
                 Reply::Quote(Box::new((self.answer)(&machine, &call, &self.exporter)?))
             }
             Call::Activate(_) => Reply::Activate {
