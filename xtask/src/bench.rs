@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use bootkeep_vm_tests::{
     guest::Guest,
     image::sizes::{self, Size},
@@ -11,7 +11,7 @@ use bootkeep_vm_tests::{
 };
 use serde_json::Value;
 
-use crate::workspace::Workspace;
+use crate::{setup, workspace::Workspace};
 
 /// Figures of others, for the eye: what and how much.
 const OTHERS: &str = "Keylime 7.14.3 with rust-keylime 0.2.9, host programs on loopback, not emulated: start to registered 0.36 s cold, \
@@ -32,6 +32,39 @@ const WEIGH_FILES: [(&str, &str); 2] = [
         WEIGH_TOO,
     ),
 ];
+
+/// Tests that print figures of revocation: package, test, whether it is marked `ignored`.
+pub(crate) const REVOCATION: &[(&str, &str, bool)] = &[
+    ("bootkeep-verifier", "latency", false),
+    ("bootkeep-ipsec", "namespaces", true),
+];
+/// Of policies.
+pub(crate) const POLICY: &[(&str, &str, bool)] = &[("bootkeep-policy", "scale", false)];
+
+/// Runs tests that print figures, built as they are for use.
+pub(crate) fn tests(workspace: &Workspace, tests: &[(&str, &str, bool)]) -> Result<()> {
+    for (package, test, ignored) in tests {
+        let mut cargo = workspace.cargo();
+        cargo.args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--release",
+            "--package",
+            package,
+            "--test",
+            test,
+        ]);
+        cargo.args(["--", "--nocapture", "--test-threads=1"]);
+        if *ignored {
+            setup::require_root()?;
+            cargo.arg("--ignored");
+        }
+        let status = cargo.env("TSS2_LOG", "all+none").status()?;
+        ensure!(status.success(), "{package}, {test}: {status}");
+    }
+    Ok(())
+}
 
 /// Sizes of initramfs images; needs the network once, for clevis's packages.
 pub(crate) fn weigh(set: &Set, progress: Progress) -> Result<()> {

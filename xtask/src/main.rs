@@ -4,8 +4,10 @@ mod bench;
 mod compile;
 mod demo;
 mod dist;
+mod files;
 mod isolate;
 mod setup;
+mod tally;
 mod tests;
 mod tree;
 mod workspace;
@@ -62,6 +64,10 @@ enum Command {
 enum Bench {
     /// Size of the initramfs, times of a boot, memory of the agents.
     Boot,
+    /// From a violation to its verdict, and on to the end of the associations at the peers (strongSwan; as root).
+    Revocation,
+    /// Loading and holding large policies.
+    Policy,
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +106,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             bench::weigh(&prepare(&workspace, progress)?, progress)?;
             return isolate::again(&["bench-boot"]);
         }
+        Command::Bench(Bench::Revocation) => bench::tests(&workspace, bench::REVOCATION)?,
+        Command::Bench(Bench::Policy) => bench::tests(&workspace, bench::POLICY)?,
         Command::Inside(Inside::Scenarios { names }) => {
             return tests::inside(&workspace, progress, names)
         }

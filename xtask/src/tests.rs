@@ -1,12 +1,6 @@
 //! Everything that must hold.
 
-use std::{
-    fs,
-    io::Read,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::process::ExitCode;
 
 use anyhow::{bail, Context, Result};
 use bootkeep_vm_tests::{
@@ -14,46 +8,34 @@ use bootkeep_vm_tests::{
     command,
     guest::Guest,
     image::base,
-    progress::{seconds, Progress},
+    progress::Progress,
     scenarios::{Scenario, SCENARIOS},
     stage::Set,
 };
 
-use crate::{compile, isolate, prepare, setup, tree, workspace::Workspace};
+use crate::{
+    compile,
+    files::{find_files, is_script},
+    isolate, prepare, setup,
+    tally::Tally,
+    tree,
+    workspace::Workspace,
+};
 
-/// How many checks held and how many did not.
-#[derive(Debug, Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
+/// Tests that need root: they are marked `ignored`, and run here.
+#[derive(Debug)]
+struct RootTest {
+    what: &'static str,
+    package: &'static str,
+    test: &'static str,
 }
 
-impl Tally {
-    fn check(&mut self, progress: Progress, name: &str, work: impl FnOnce() -> Result<usize>) {
-        let begun = Instant::now();
-        progress.say(&format!("{name} ..."));
-        let verdict = match work() {
-            Ok(count) => {
-                self.passed += count;
-                "passed".to_owned()
-            }
-            Err(error) => {
-                self.failed += 1;
-                format!("FAILED\n{error:#}")
-            }
-        };
-        progress.say(&format!("{name}: {verdict} ({})", seconds(begun.elapsed())));
-    }
-
-    fn close(&self) -> ExitCode {
-        println!("\n{} passed, {} failed", self.passed, self.failed);
-        if self.failed == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }
-}
+/// All of them but [`real_cloud_init`], which needs a root file system too.
+const AS_ROOT: &[RootTest] = &[RootTest {
+    what: "strongSwan in network namespaces",
+    package: "bootkeep-ipsec",
+    test: "namespaces",
+}];
 
 /// `cargo xtask test [--fast]`.
 pub(crate) fn all(workspace: &Workspace, progress: Progress, fast: bool) -> Result<ExitCode> {
@@ -79,6 +61,9 @@ pub(crate) fn all(workspace: &Workspace, progress: Progress, fast: bool) -> Resu
     });
     tally.check(progress, "tests", || cargo_test(workspace));
     if !fast {
+        for test in AS_ROOT {
+            tally.check(progress, test.what, || as_root(workspace, test));
+        }
         tally.check(progress, "Debian's own cloud-init", || {
             real_cloud_init(workspace, progress)
         });
@@ -156,35 +141,12 @@ fn one(command: &mut std::process::Command) -> Result<usize> {
 /// shellcheck over every shell script of the work tree.
 fn shell(workspace: &Workspace) -> Result<usize> {
     let mut scripts = Vec::new();
-    find_scripts(&workspace.tree, &workspace.target, &mut scripts)?;
+    find_files(&workspace.tree, &workspace.target, &is_script, &mut scripts)?;
     if scripts.is_empty() {
         bail!("no shell script was found");
     }
     one(std::process::Command::new("shellcheck").args(&scripts))?;
     Ok(scripts.len())
-}
-
-/// Files that start as shell scripts do; not those of builds and of git.
-fn find_scripts(folder: &Path, target: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            let other = path == target || path.ends_with("target") || path.ends_with(".git");
-            if !other {
-                find_scripts(&path, target, found)?;
-            }
-        } else if is_script(&path) {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn is_script(path: &Path) -> bool {
-    let mut start = [0; 11];
-    let read = fs::File::open(path).and_then(|mut file| file.read(&mut start));
-    let start = &start[..read.unwrap_or(0)];
-    start.starts_with(b"#!/bin/sh") || start.starts_with(b"#!/bin/bash")
 }
 
 fn dependencies(workspace: &Workspace) -> Result<usize> {
@@ -218,6 +180,24 @@ fn real_cloud_init(workspace: &Workspace, progress: Progress) -> Result<usize> {
     counted(&mut test)
 }
 
+/// One after the other: they share the computer's ports and names. What they print is figures.
+fn as_root(workspace: &Workspace, test: &RootTest) -> Result<usize> {
+    setup::require_root()?;
+    counted(workspace.cargo().args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        test.package,
+        "--test",
+        test.test,
+        "--",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]))
+}
+
 fn cargo_test(workspace: &Workspace) -> Result<usize> {
     counted(workspace.cargo().args([
         "test",
@@ -244,6 +224,9 @@ fn counted(test: &mut std::process::Command) -> Result<usize> {
     if passed == 0 {
         bail!("cargo test ran no test");
     }
+    text.lines()
+        .filter(|line| is_figure(line))
+        .for_each(|line| println!("           {}", line.trim()));
     Ok(passed)
 }
 
@@ -253,14 +236,64 @@ fn passed_of(line: &str) -> Option<usize> {
     before.rsplit(' ').next()?.parse().ok()
 }
 
+/// What a passing test printed of itself.
+fn is_figure(line: &str) -> bool {
+    let of_cargo = ["running ", "test ", "test result:"];
+    let dots = line.chars().all(|c| c == '.' || c == 'i');
+    !dots && !of_cargo.iter().any(|start| line.starts_with(start))
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod unit {
-    use super::passed_of;
+    use std::{fs, path::Path};
+
+    use super::{find_files, is_figure, passed_of, AS_ROOT};
 
     #[test]
     fn results_of_cargo_test_are_counted() {
         let line = "test result: ok. 15 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
         assert_eq!(passed_of(line), Some(15));
         assert_eq!(passed_of("running 15 tests"), None);
+    }
+
+    #[test]
+    fn what_tests_print_is_told_from_what_cargo_prints() {
+        let cases = [
+            ("running 15 tests", false),
+            ("..ii...", false),
+            ("", false),
+            ("test result: ok. 15 passed; 0 failed", false),
+            ("test a::b ... ok", false),
+            ("notice to associations gone: p50 1.1 ms", true),
+        ];
+        for (line, figure) in cases {
+            assert_eq!(is_figure(line), figure, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_ignored_test_is_run_by_somebody() {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mark = concat!("#[", "ignore");
+        let mut files = Vec::new();
+        let is_test = |path: &Path| path.extension().is_some_and(|ending| ending == "rs");
+        find_files(tree, &tree.join("target"), &is_test, &mut files).unwrap();
+        let ignored = files.iter().filter(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            text.lines().any(|line| line.trim_start().starts_with(mark))
+        });
+        for path in ignored {
+            let text = path.display().to_string();
+            let known = AS_ROOT
+                .iter()
+                .map(|test| test.test)
+                .chain(["real_cloud_init"]);
+            let run = known.into_iter().any(|test| {
+                text.ends_with(&format!("/tests/{test}.rs"))
+                    || text.contains(&format!("/tests/{test}/"))
+            });
+            assert!(run, "{text} has an ignored test that nothing runs");
+        }
     }
 }
