@@ -6,11 +6,13 @@ use bootkeep_link::{ClientTls, HttpClient};
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::Role;
 use bootkeep_service::{resolve, Limits, ServerTls, ServiceError};
-use bootkeep_signed::VerifyingKeys;
+use bootkeep_signed::{SigningKey, VerifyingKeys};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::{
-    error::VerifierError, registrar::Registrar, WebhookConfig, WebhookError, WebhookTarget,
+    error::VerifierError, registrar::Registrar, CaNotices, WebhookConfig, WebhookError,
+    WebhookTarget,
 };
 
 /// The configuration. Relative paths start in the file's folder.
@@ -118,15 +120,49 @@ impl Config {
     /// # Errors
     /// [`VerifierError::File`], [`VerifierError::Tls`].
     pub fn registrar(&self) -> Result<Registrar, VerifierError> {
-        let ca = read(self.client_ca.clone())?;
-        let certificate = read(self.certificate.clone())?;
-        let key = zeroize::Zeroizing::new(read(self.key.clone())?);
-        let tls = ClientTls::with_identity(&ca, &certificate, &key)
-            .map_err(|error| VerifierError::Tls(error.to_string()))?;
         Ok(Registrar::new(
-            HttpClient::new(tls, Role::Registrar),
+            HttpClient::new(self.client_tls()?, Role::Registrar),
             &self.registrar,
         ))
+    }
+
+    /// The key of the revocation log.
+    ///
+    /// # Errors
+    /// [`VerifierError::File`], [`VerifierError::Keys`].
+    pub fn revocation_key(&self) -> Result<Option<SigningKey>, VerifierError> {
+        let Some(path) = &self.revocation_key else {
+            tracing::warn!("no revocation_key: nodes are not told of revocations");
+            return Ok(None);
+        };
+        let pem = Zeroizing::new(read(path.clone())?);
+        let text = std::str::from_utf8(&pem).unwrap_or_default();
+        SigningKey::from_pem(text)
+            .map(Some)
+            .map_err(|source| VerifierError::Keys {
+                path: path.clone(),
+                source,
+            })
+    }
+
+    /// The way to the CA.
+    ///
+    /// # Errors
+    /// [`VerifierError::File`], [`VerifierError::Tls`].
+    pub fn ca_notices(&self) -> Result<Option<CaNotices>, VerifierError> {
+        let Some(url) = &self.ca else {
+            return Ok(None);
+        };
+        let client = HttpClient::new(self.client_tls()?, Role::Ca);
+        Ok(Some(CaNotices::new(client, url)))
+    }
+
+    fn client_tls(&self) -> Result<ClientTls, VerifierError> {
+        let ca = read(self.client_ca.clone())?;
+        let certificate = read(self.certificate.clone())?;
+        let key = Zeroizing::new(read(self.key.clone())?);
+        ClientTls::with_identity(&ca, &certificate, &key)
+            .map_err(|error| VerifierError::Tls(error.to_string()))
     }
 
     /// The key of the secrets at rest.

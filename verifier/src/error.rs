@@ -20,6 +20,9 @@ pub enum VerifierError {
     /// Our certificate, key or CA.
     #[error("the TLS material: {0}")]
     Tls(String),
+    /// The revocation log cannot be signed or is not whole.
+    #[error("the revocation log: {0}")]
+    Revocation(String),
     /// The operating system gave no random bytes.
     #[error("no random bytes")]
     Random,

@@ -14,6 +14,7 @@
 //! | `attest` | boot and runtime attestation; share V leaves in `attest::share` only |
 //! | `fleet` | nodes in memory and how their verdicts change |
 //! | `policies` | signed policies and their generations |
+//! | `revocation` | the revocation log: written, brought to every node, the CA told |
 //! | `store` | what survives a restart |
 //! | `webhooks` | other systems that are told |
 
@@ -29,6 +30,7 @@ mod fleet;
 mod link;
 mod policies;
 mod registrar;
+mod revocation;
 mod service;
 mod store;
 mod webhooks;
@@ -36,5 +38,6 @@ mod webhooks;
 pub use config::Config;
 pub use error::VerifierError;
 pub use registrar::Registrar;
+pub use revocation::CaNotices;
 pub use service::Verifier;
 pub use webhooks::{Target as WebhookTarget, WebhookConfig, WebhookError};

@@ -45,11 +45,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (registrar, state_key) = (config.registrar()?, config.state_key()?);
     let webhooks = config.webhook_targets()?;
     let policy_keys = config.policy_keys()?;
+    let (revocation_key, ca) = (config.revocation_key()?, config.ca_notices()?);
     if matches!(arguments.command, Some(Command::Check)) {
         return Ok(());
     }
     let verifier = Verifier::open_with(&config.database, state_key, registrar, policy_keys).await?;
     verifier.start_webhooks(webhooks);
+    if let Some(key) = revocation_key {
+        verifier.start_revocations(key, ca).await?;
+    }
     if let Some(address) = &config.metrics_listen {
         let listener = listen(address).await?;
         tokio::spawn(serve_plain(

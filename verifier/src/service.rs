@@ -16,6 +16,7 @@ use crate::{
     fleet::{spawn_writer, Fleet},
     policies::Policies,
     registrar::Registrar,
+    revocation::Revocations,
     store::{Database, Sealer, MIGRATOR},
     webhooks::Webhooks,
 };
@@ -32,6 +33,7 @@ pub struct Verifier {
     /// Links that may be between upgrade and verdict at one time.
     pub(crate) openings: Semaphore,
     pub(crate) webhooks: Webhooks,
+    pub(crate) revocations: Revocations,
     registrar: Registrar,
 }
 
@@ -60,6 +62,7 @@ impl Verifier {
     ) -> Result<Arc<Self>, VerifierError> {
         let store = Store::connect(database_url, &MIGRATOR).await?;
         let webhooks = Webhooks::new(store.clone());
+        let revocations = Revocations::new(store.clone());
         let database = Database::new(store, Sealer::new(state_key));
         let policies = Policies::load(&database, policy_keys).await?;
         let verifier = Arc::new(Self {
@@ -68,6 +71,7 @@ impl Verifier {
             counters: Counters::default(),
             openings: Semaphore::new(MAX_OPENINGS),
             webhooks,
+            revocations,
             registrar,
         });
         spawn_writer(&verifier);

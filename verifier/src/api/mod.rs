@@ -3,6 +3,7 @@
 mod nodes;
 mod policies;
 mod relay;
+mod revocations;
 mod steps;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub(crate) fn router(verifier: Arc<Verifier>) -> Router {
         .route("/v1/nodes/{id}/links", get(nodes::links))
         .route("/v1/nodes/{id}/relay", post(relay::relay))
         .route("/v1/nodes/{id}/revoke", post(nodes::revoke))
+        .route("/v1/revocations", get(revocations::list))
         .layer(middleware::map_response_with_state(verifier.clone(), count))
         .with_state(verifier)
 }
@@ -83,7 +85,8 @@ async fn metrics(State(verifier): Shared) -> impl IntoResponse {
     let text = verifier.counters.text()
         + &counters::lines(&verifier.webhooks.counters())
         + &states
-        + &policies;
+        + &policies
+        + &verifier.revocation_gauges().await;
     ([(axum::http::header::CONTENT_TYPE, kind)], text)
 }
 

@@ -83,16 +83,16 @@ pub(super) async fn enrol(
     // A policy of megabytes takes its time to be read: not on the threads that serve connections.
     let policies = verifier.clone();
     let check = move || NewEnrolment::check(enrolment, &policies.policies);
-    let checked = tokio::task::spawn_blocking(check)
-        .await
-        .map_err(|_| {
-            Problem::new(
-                ProblemKind::Internal,
-                "internal",
-                "the enrolment could not be read",
-            )
-        })??;
+    let checked = tokio::task::spawn_blocking(check).await.map_err(|_| {
+        Problem::new(
+            ProblemKind::Internal,
+            "internal",
+            "the enrolment could not be read",
+        )
+    })??;
     let node = verifier.fleet.node(&id);
+    let digest = checked.enrolled.terms.digest.clone();
+    verifier.revocations.check_enrolment(&node, &digest)?;
     let changed = verifier
         .fleet
         .enrol(&node, checked)
@@ -101,6 +101,7 @@ pub(super) async fn enrol(
     if changed {
         node.step("enrolled", "waiting for evidence");
         end_other_aks(&node);
+        verifier.revocations.mark(&node);
     }
     Ok(Json(status_of(&node)?))
 }
@@ -152,5 +153,10 @@ pub(super) async fn revoke(
     node.end_links(&untrusted("revoked", &reason));
     stored.map_err(Problem::from)?;
     node.step("revoked", &reason);
+    if let Some(enrolment) = node.enrolment() {
+        let reasons = node.trust().reasons;
+        let appended = verifier.revoke(&node, &enrolment, reasons).await;
+        appended.map_err(Problem::from)?;
+    }
     Ok(Json(status_of(&node)?))
 }

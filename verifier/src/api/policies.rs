@@ -49,7 +49,10 @@ pub(super) async fn put(
         Problem::new(ProblemKind::Internal, "internal", detail)
     })??;
     let database = &verifier.fleet.database;
-    verifier.policies.put(database, &id, policy, &envelope).await?;
+    verifier
+        .policies
+        .put(database, &id, policy, &envelope)
+        .await?;
     tracing::info!(kind, name, generation, "policy taken");
     Ok(Json(record(&verifier, &id, generation)?))
 }

@@ -122,5 +122,6 @@ async fn release(
         &format!("boot good, {entries} IMA entries{safe}"),
     );
     verifier.counters.appraised();
+    verifier.reinstate(node, enrolled).await?;
     share::send(verifier, node, link, booted).await
 }

@@ -8,7 +8,7 @@ mod share;
 use std::{sync::Arc, time::Duration};
 
 use bootkeep_policy::{quoted_pcrs, Question, Refusal};
-use bootkeep_protocol::{link::Evidence, Phase, Problem};
+use bootkeep_protocol::{link::Evidence, verifier::OnFailure, Phase, Problem};
 
 use crate::{
     clock::now_ms,
@@ -85,6 +85,9 @@ async fn refuse(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>, refu
     let verdict = |trust: &mut crate::fleet::Trust| trust.refused(refusal, crate::clock::now_ms());
     let condemned = verifier.fleet.condemn(node, enrolled, verdict).await;
     verifier.webhooks.wake();
+    if !matches!(condemned, Ok(false)) {
+        revoke(verifier, node, enrolled, refusal).await;
+    }
     match condemned {
         Ok(true) => node.step("untrusted", &refusal.to_string()),
         Ok(false) => {}
@@ -92,6 +95,16 @@ async fn refuse(verifier: &Verifier, node: &Node, enrolled: &Arc<Enrolled>, refu
             tracing::error!(node = node.id().short(), %error, "a verdict could not be stored");
             node.step("untrusted", &refusal.to_string());
         }
+    }
+}
+
+/// Refused evidence revokes the node, unless its owner only wants to hear of it.
+async fn revoke(verifier: &Verifier, node: &Node, enrolled: &Enrolled, refusal: &Refusal) {
+    if enrolled.terms.on_failure != OnFailure::Revoke {
+        return;
+    }
+    if let Err(error) = verifier.revoke(node, enrolled, refusal.reasons()).await {
+        tracing::error!(node = node.id().short(), %error, "a revocation could not be stored; trying again");
     }
 }
 

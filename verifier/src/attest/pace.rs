@@ -21,7 +21,9 @@ impl Pace {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
         self.full_at = Some(full_at + SPACING);
         let bucket = SPACING * (BURST - 1);
-        full_at.checked_sub(bucket).map_or(now, |moment| moment.max(now))
+        full_at
+            .checked_sub(bucket)
+            .map_or(now, |moment| moment.max(now))
     }
 }
 

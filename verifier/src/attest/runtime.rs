@@ -176,6 +176,7 @@ impl Attestation<'_> {
         };
         let fleet = &self.verifier.fleet;
         fleet.keep_checkpoint(self.node, self.enrolled, checkpoint);
+        self.verifier.reinstate(self.node, self.enrolled).await?;
         if !was_trusted {
             let detail = format!("{} IMA entries appraised", attested.ima_entries());
             self.node.step("trusted", &detail);

@@ -223,7 +223,9 @@ fn source<P: Kind>(source: PolicySource, shelf: &Shelf<P>) -> Result<Source<P>, 
     live.map_err(|refusal| bad(refusal.to_string()))?;
     let mut all = content.generations.all().iter();
     if all.all(|generation| generation.policy.accepts_nothing()) {
-        return Err(bad("it lists no file or names no PCR and so accepts nothing".to_owned()));
+        return Err(bad(
+            "it lists no file or names no PCR and so accepts nothing".to_owned(),
+        ));
     }
     Ok(Source { line, text, digest })
 }

@@ -205,7 +205,10 @@ impl Fleet {
         let mut followers = Followers::new();
         for enrolment in self.all().iter().filter_map(|node| node.enrolment()) {
             let boot = enrolment.boot.name().map(|name| (PolicyKind::Boot, name));
-            let runtime = enrolment.runtime.name().map(|name| (PolicyKind::Runtime, name));
+            let runtime = enrolment
+                .runtime
+                .name()
+                .map(|name| (PolicyKind::Runtime, name));
             for (kind, name) in boot.into_iter().chain(runtime) {
                 let name = name.to_owned();
                 *followers.entry(PolicyId { kind, name }).or_default() += 1;

@@ -34,6 +34,8 @@ struct Inner {
     links: BTreeMap<Phase, Arc<Link>>,
     checkpoint: Option<Checkpoint>,
     evidence: Option<LastEvidence>,
+    /// Sequence number of the entry that revoked it.
+    revocation: Option<u64>,
 }
 
 /// Largest event log that is kept for the tenant (bytes).
@@ -56,6 +58,7 @@ impl Node {
                 links: BTreeMap::new(),
                 checkpoint: None,
                 evidence: None,
+                revocation: None,
             }),
             enrolment: watch::Sender::new(enrolment),
             changes: watch::Sender::new(()),
@@ -207,6 +210,12 @@ impl Node {
         self.links().into_iter().map(info).collect()
     }
 
+    /// Shows the entry of the revocation log that revoked the node, if it is revoked there.
+    pub(crate) fn set_revocation(&self, sequence: Option<u64>) {
+        self.inner().revocation = sequence;
+        self.changes.send_replace(());
+    }
+
     /// The status now; `None` when the node is not enrolled.
     pub(crate) fn status(&self) -> Option<NodeStatus> {
         let enrolment = self.enrolment()?;
@@ -230,7 +239,7 @@ impl Node {
             links,
             interval_seconds: enrolment.terms.interval_seconds,
             policies: vec![enrolment.boot.in_use(now), enrolment.runtime.in_use(now)],
-            revocation: None,
+            revocation: inner.revocation,
         })
     }
 
@@ -272,4 +281,79 @@ pub(crate) fn latched() -> Problem {
         "latched",
         format!("PCR {LATCH_PCR} is not zero: this boot has already opened its volume, no share leaves any more"),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bootkeep_policy::{BootPolicy, RuntimePolicy};
+    use bootkeep_protocol::{verifier::OnFailure, Bytes};
+
+    use super::*;
+    use crate::{
+        fleet::{Terms, Verdict},
+        policies::Shelf,
+    };
+
+    fn enrolled() -> Enrolled {
+        Enrolled {
+            terms: Terms {
+                label: "node".into(),
+                generation: 1,
+                ak_digest: Bytes(vec![1; 32]),
+                latched_pcr15: Bytes(vec![1; 32]),
+                interval_seconds: 1,
+                addresses: Vec::new(),
+                serials: Vec::new(),
+                on_failure: OnFailure::default(),
+                digest: String::new(),
+            },
+            latched_pcr15: [1; 32],
+            boot: Shelf::<BootPolicy>::default().named("base"),
+            runtime: Shelf::<RuntimePolicy>::default().named("web"),
+            boot_digest: String::new(),
+            runtime_digest: String::new(),
+        }
+    }
+
+    fn trusted_for(ms: u64) -> Arc<Node> {
+        let until_ms = now_ms() + ms;
+        let trust = Trust {
+            verdict: Verdict::Trusted { until_ms },
+            ..Trust::default()
+        };
+        let id = NodeId::of_ek_public(b"node");
+        Arc::new(Node::new(id, Some(Arc::new(enrolled())), trust))
+    }
+
+    /// A10: the task that attests a node dies in the worst moment, holding the node's verdict and the gate of changes.
+    #[tokio::test]
+    async fn a10_a_task_that_panics_leaves_no_trust_behind() {
+        let node = trusted_for(300);
+        assert_eq!(node.status().unwrap().state, State::Trusted);
+        let dying = node.clone();
+        let task = tokio::spawn(async move {
+            let _gate = dying.gate.lock().await;
+            let _inner = dying.inner.lock().unwrap();
+            panic!("a fault in the middle of a change");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert!(node.inner.is_poisoned());
+        tokio::time::sleep(std::time::Duration::from_millis(350)).await;
+        let status = node.status().unwrap();
+        assert_eq!(status.state, State::Unreachable);
+        assert!(status.trusted_until_ms.unwrap() < now_ms());
+        // The next task goes on: neither lock is lost.
+        let _gate = node.gate.try_lock().unwrap();
+        node.publish(Trust::waiting(now_ms()));
+        assert_eq!(node.status().unwrap().state, State::Waiting);
+    }
+
+    #[test]
+    fn a_node_whose_policies_are_gone_says_so() {
+        let node = trusted_for(0);
+        let status = node.status().unwrap();
+        assert_eq!(status.reasons[0].code, "policy-empty");
+        assert_eq!(trusted_for(1000).status().unwrap().reasons, []);
+    }
 }

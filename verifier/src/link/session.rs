@@ -16,7 +16,7 @@ use super::{
     open::{admit, open},
     Link,
 };
-use crate::{attest, fleet::Node, service::Verifier};
+use crate::{attest, fleet::Node, revocation, service::Verifier};
 
 /// Serves one link from its upgrade to its end.
 pub(crate) async fn serve(verifier: Arc<Verifier>, peer: Peer, end: ServerEnd) {
@@ -88,9 +88,14 @@ async fn run(
     if accepted.await.is_err() {
         return None;
     }
-    // A task of its own: when it dies, the link ends with it, and trust with its time.
+    // Tasks of their own: when one dies, the link ends with it, and trust with its time.
     let mut driver = JoinSet::new();
     driver.spawn(attest::drive(verifier.clone(), node.clone(), link.clone()));
+    driver.spawn(revocation::deliver(
+        verifier.clone(),
+        node.clone(),
+        link.clone(),
+    ));
     loop {
         tokio::select! {
             frame = receiver.next() => match frame {

@@ -131,7 +131,11 @@ impl<P: Kind> Line<P> {
             kind: P::KIND,
             name: self.name.clone(),
             digest: digest.cloned().unwrap_or_default(),
-            generations: if self.name.is_some() { live } else { Vec::new() },
+            generations: if self.name.is_some() {
+                live
+            } else {
+                Vec::new()
+            },
         }
     }
 }

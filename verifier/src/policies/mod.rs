@@ -17,8 +17,8 @@ use bootkeep_protocol::{
 };
 use bootkeep_signed::VerifyingKeys;
 
-pub(crate) use line::{Kind, Line};
 use line::Content;
+pub(crate) use line::{Kind, Line};
 use named::{Known, Named, Taking};
 pub(crate) use shelf::Shelf;
 
@@ -103,7 +103,11 @@ impl Policies {
     ) -> Result<SignedPolicy, Problem> {
         let Some(keys) = &self.keys else {
             let detail = "verifier.yaml names no policy_keys: no signed policy counts here";
-            return Err(Problem::new(ProblemKind::Forbidden, "no-policy-keys", detail));
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "no-policy-keys",
+                detail,
+            ));
         };
         let policy = SignedPolicy::verify(envelope, keys).map_err(|error| {
             Problem::new(ProblemKind::Untrusted, "bad-policy", error.to_string())
@@ -187,7 +191,10 @@ impl Policies {
             return Err(Problem::new(ProblemKind::Conflict, "policy-in-use", detail));
         }
         known.retired = true;
-        database.retire_policy(id, generation).await.map_err(Problem::from)?;
+        database
+            .retire_policy(id, generation)
+            .await
+            .map_err(Problem::from)?;
         self.change(id, named);
         Ok(())
     }
@@ -201,7 +208,10 @@ impl Policies {
     fn publish(&self, id: &PolicyId) {
         let named = self.get(id);
         match id.kind {
-            PolicyKind::Boot => self.boot.named(&id.name).publish(Content::of(named.usable())),
+            PolicyKind::Boot => self
+                .boot
+                .named(&id.name)
+                .publish(Content::of(named.usable())),
             PolicyKind::Runtime => {
                 let line: Arc<Line<RuntimePolicy>> = self.runtime.named(&id.name);
                 line.publish(Content::of(named.usable()));

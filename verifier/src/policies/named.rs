@@ -113,7 +113,8 @@ impl Named {
         let over = over.filter(|(_, known)| known.is_over(now_ms));
         let room: Vec<u64> = over.map(|(number, _)| *number).take(too_many).collect();
         if room.len() < too_many {
-            let detail = format!("{MAX_KEPT} generations of this policy are still to count: retire some");
+            let detail =
+                format!("{MAX_KEPT} generations of this policy are still to count: retire some");
             return Err(conflict("too-many-generations", detail));
         }
         Ok(room)
@@ -125,7 +126,11 @@ impl Named {
             let known = self.generations.get(number);
             known.is_some_and(|known| known.counts_at(now_ms))
         };
-        counts(&generation) && !self.generations.keys().any(|n| *n != generation && counts(n))
+        counts(&generation)
+            && !self
+                .generations
+                .keys()
+                .any(|n| *n != generation && counts(n))
     }
 
     /// Those that may count, now or later.

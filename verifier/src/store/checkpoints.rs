@@ -60,7 +60,9 @@ impl Database {
         let opened = self.sealer.open(node, context, &sealed).ok()?;
         let state = ImaState::from_bytes(&opened);
         state
-            .inspect_err(|error| tracing::warn!(node = node.short(), %error, "a checkpoint is left out"))
+            .inspect_err(
+                |error| tracing::warn!(node = node.short(), %error, "a checkpoint is left out"),
+            )
             .ok()
     }
 }

@@ -210,10 +210,7 @@ impl Lines<'_> {
     }
 }
 
-async fn read_row(
-    row: &sqlx::any::AnyRow,
-    lines: &Lines<'_>,
-) -> Result<StoredNode, VerifierError> {
+async fn read_row(row: &sqlx::any::AnyRow, lines: &Lines<'_>) -> Result<StoredNode, VerifierError> {
     let text = |name: &str| row.try_get::<String, _>(name);
     let bad = |what: &str| VerifierError::Document(what.to_owned());
     let id: NodeId = text("node_id")?.parse().map_err(|_| bad("not a node id"))?;

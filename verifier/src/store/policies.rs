@@ -16,8 +16,7 @@ pub(crate) struct PolicyRow {
 
 /// The number as databases keep it. Numbers of policies fit: `bootkeep-policy` checked them.
 fn stored(number: u64) -> Result<i64, VerifierError> {
-    i64::try_from(number)
-        .map_err(|_| VerifierError::Document(format!("{number} is no generation")))
+    i64::try_from(number).map_err(|_| VerifierError::Document(format!("{number} is no generation")))
 }
 
 fn number(row: &AnyRow) -> Result<u64, VerifierError> {
@@ -57,11 +56,10 @@ fn read(row: &AnyRow) -> Result<PolicyRow, VerifierError> {
 impl Database {
     /// Every generation whose row names one.
     pub(crate) async fn policies(&self) -> Result<Vec<PolicyRow>, VerifierError> {
-        let rows = sqlx::query(
-            "SELECT kind, name, generation, envelope, retired FROM policy_generations",
-        )
-        .fetch_all(self.store.pool())
-        .await?;
+        let rows =
+            sqlx::query("SELECT kind, name, generation, envelope, retired FROM policy_generations")
+                .fetch_all(self.store.pool())
+                .await?;
         let rows = rows.iter().map(read);
         let log = |error: &VerifierError| tracing::error!(%error, "a policy's row cannot be read and is left out");
         Ok(rows.filter_map(|row| row.inspect_err(log).ok()).collect())

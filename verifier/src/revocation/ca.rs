@@ -1,0 +1,115 @@
+//! Telling the CA. The log itself is the outbox: an entry without the CA's answer is one that waits.
+
+use std::{sync::Weak, time::Duration};
+
+use bootkeep_link::{Backoff, HttpClient, HttpError};
+use bootkeep_protocol::{
+    ca::{RevokeCertificates, RevokedCertificates},
+    NodeId,
+};
+
+use super::{table::Crl, On};
+use crate::{error::VerifierError, service::Verifier};
+
+/// Entries told of in one round.
+const ROUND: i64 = 64;
+/// How long one notice may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Looks at the outbox when nobody woke us: another verifier may have died over its notice.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The way to the CA.
+#[derive(Clone, Debug)]
+pub struct CaNotices {
+    client: HttpClient,
+    base: String,
+}
+
+impl CaNotices {
+    /// `client` asks services of the role `ca`; `base` is the CA's URL, without a path.
+    #[must_use]
+    pub fn new(client: HttpClient, base: &str) -> Self {
+        Self {
+            client: client.with_deadline(DEADLINE),
+            base: base.trim_end_matches('/').to_owned(),
+        }
+    }
+
+    async fn revoke(&self, node: &NodeId, sequence: u64) -> Result<RevokedCertificates, HttpError> {
+        let url = format!("{}/v1/nodes/{node}/revoke", self.base);
+        let reason = format!("entry {sequence} of the revocation log");
+        self.client.post(&url, &RevokeCertificates { reason }).await
+    }
+}
+
+/// Tells the CA of every entry until it has answered; ends with the verifier.
+pub(super) async fn run(verifier: Weak<Verifier>, ca: CaNotices) {
+    let mut backoff = Backoff::default();
+    loop {
+        let told = match verifier.upgrade() {
+            None => return,
+            Some(verifier) => match verifier.revocations.on() {
+                None => return,
+                Some(on) => round(on, &ca).await,
+            },
+        };
+        match told {
+            Ok(()) => {
+                backoff.reset();
+                wait(&verifier).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the CA was not told of a revocation; trying again");
+                backoff.pause().await;
+            }
+        }
+    }
+}
+
+/// Until there is an entry, or it is time to look.
+async fn wait(verifier: &Weak<Verifier>) {
+    let Some(wake) = verifier
+        .upgrade()
+        .and_then(|verifier| Some(verifier.revocations.on()?.for_ca.clone()))
+    else {
+        return;
+    };
+    // Time over or woken: the loop looks.
+    let _ = tokio::time::timeout(LOOK, wake.notified()).await;
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NoticeError {
+    #[error(transparent)]
+    Ours(#[from] VerifierError),
+    #[error("entry {0}: {1}")]
+    Ca(u64, HttpError),
+}
+
+/// Tells of what waits. A refusal of one node's notice does not hold up the others'.
+async fn round(on: &On, ca: &CaNotices) -> Result<(), NoticeError> {
+    let mut first = Ok(());
+    for (sequence, node) in on.log.table.for_ca(ROUND).await? {
+        match ca.revoke(&node, sequence).await {
+            Ok(answer) => {
+                let crl = Crl {
+                    number: answer.crl_number,
+                    der: answer.crl,
+                };
+                on.log.table.ca_answered(sequence, &crl).await?;
+                tracing::info!(
+                    node = node.short(),
+                    sequence,
+                    crl = crl.number,
+                    "the CA was told"
+                );
+                on.offer(crl);
+            }
+            Err(error) if error.problem().is_some() => {
+                first = first.and(Err(NoticeError::Ca(sequence, error)));
+            }
+            Err(error) => return Err(NoticeError::Ca(sequence, error)),
+        }
+    }
+    first
+}

@@ -1,0 +1,239 @@
+//! The log as this verifier knows it: its end, its last entries, and who is revoked now.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bootkeep_protocol::{dsse::Envelope, limits::MAX_REVOCATIONS, revocation::Action, NodeId};
+use bootkeep_revocation::{Draft, LogKey, Position, Signed};
+use tokio::sync::watch;
+
+use super::table::{Row, Table};
+use crate::{clock::now_ms, error::VerifierError};
+
+/// Entries kept in memory, so that a thousand links do not ask the database for the same ones.
+const RECENT: usize = 4 * MAX_REVOCATIONS;
+/// How long one signed head is given to everybody.
+const HEAD_AGE: Duration = Duration::from_millis(100);
+
+/// What the log last said of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) sequence: u64,
+    pub(super) action: Action,
+    /// Digest of the enrolment it was said under.
+    pub(super) enrolment: String,
+    pub(super) serials: Vec<String>,
+}
+
+impl Known {
+    /// Whether the node is revoked, with all of these certificates.
+    fn covers(&self, serials: &[String]) -> bool {
+        self.action == Action::Revoke && serials.iter().all(|serial| self.serials.contains(serial))
+    }
+}
+
+/// The log.
+#[derive(Debug)]
+pub(super) struct Log {
+    key: LogKey,
+    pub(super) table: Table,
+    end: watch::Sender<Position>,
+    inner: Mutex<Inner>,
+    /// Held while entries of other verifiers are read.
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    recent: VecDeque<Arc<Row>>,
+    nodes: HashMap<NodeId, Known>,
+    head: Option<(Position, Instant, Envelope)>,
+}
+
+impl Log {
+    pub(super) async fn open(
+        table: Table,
+        key: bootkeep_signed::SigningKey,
+    ) -> Result<Self, VerifierError> {
+        let name = table.log().await?;
+        let log = Self {
+            key: LogKey::new(key, &name),
+            table,
+            end: watch::Sender::new(Position::START),
+            inner: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        };
+        log.refresh().await?;
+        Ok(log)
+    }
+
+    /// Every change is one assignment, so a panic elsewhere leaves nothing half done.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log's name.
+    pub(super) fn name(&self) -> &str {
+        self.key.log()
+    }
+
+    pub(super) fn end(&self) -> Position {
+        *self.end.borrow()
+    }
+
+    /// Changes with every entry.
+    pub(super) fn watch(&self) -> watch::Receiver<Position> {
+        self.end.subscribe()
+    }
+
+    /// What the log last said of a node.
+    pub(super) fn known(&self, node: &NodeId) -> Option<Known> {
+        self.inner().nodes.get(node).cloned()
+    }
+
+    /// The entry that revoked the node, if it is revoked now.
+    pub(super) fn revocation(&self, node: &NodeId) -> Option<Known> {
+        self.known(node)
+            .filter(|known| known.action == Action::Revoke)
+    }
+
+    /// Takes in what other verifiers have appended.
+    pub(super) async fn refresh(&self) -> Result<(), VerifierError> {
+        let _reading = self.reading.lock().await;
+        while self.table.end().await?.sequence > self.end().sequence {
+            let rows = self.table.after(self.end().sequence, RECENT).await?;
+            if rows.is_empty() {
+                return Err(VerifierError::Revocation("entries are missing".to_owned()));
+            }
+            for row in rows {
+                self.take(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next entry; one that is known or that is not the next is passed over.
+    fn take(&self, row: Row) {
+        let position = row.position;
+        self.end.send_if_modified(|end| {
+            if position.sequence != end.sequence + 1 {
+                return false;
+            }
+            let mut inner = self.inner();
+            inner.nodes.insert(row.node.clone(), row.known.clone());
+            if inner.recent.len() == RECENT {
+                inner.recent.pop_front();
+            }
+            inner.recent.push_back(Arc::new(row));
+            *end = position;
+            true
+        });
+    }
+
+    /// Revokes a node, unless it is revoked with all its certificates. Durable, and told to every link, when it returns.
+    pub(super) async fn revoke(
+        &self,
+        draft: Draft,
+        enrolment: &str,
+    ) -> Result<Option<Signed>, VerifierError> {
+        let serials = draft.serials.clone();
+        let wanted = |known: Option<&Known>| !known.is_some_and(|known| known.covers(&serials));
+        self.append(draft, enrolment, wanted).await
+    }
+
+    /// Takes a revocation back, unless it was made under this very enrolment.
+    pub(super) async fn reinstate(
+        &self,
+        draft: Draft,
+        enrolment: &str,
+    ) -> Result<Option<Signed>, VerifierError> {
+        let wanted = |known: Option<&Known>| {
+            known
+                .is_some_and(|known| known.action == Action::Revoke && known.enrolment != enrolment)
+        };
+        self.append(draft, enrolment, wanted).await
+    }
+
+    async fn append(
+        &self,
+        draft: Draft,
+        enrolment: &str,
+        wanted: impl FnOnce(Option<&Known>) -> bool,
+    ) -> Result<Option<Signed>, VerifierError> {
+        let Some(new) = self
+            .table
+            .append(&self.key, draft, enrolment, wanted)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let row = Row {
+            position: new.position,
+            envelope: new.envelope.clone(),
+            node: new.entry.node_id.clone(),
+            known: Known {
+                sequence: new.entry.sequence,
+                action: new.entry.action,
+                enrolment: enrolment.to_owned(),
+                serials: new.entry.serials.clone(),
+            },
+            ca_at_ms: None,
+        };
+        self.take(row);
+        if self.end().sequence < new.entry.sequence {
+            self.refresh().await?;
+        }
+        Ok(Some(new))
+    }
+
+    /// Signed entries after this one, at most as many as one message carries.
+    pub(super) async fn after(&self, sequence: u64) -> Result<Vec<Envelope>, VerifierError> {
+        if sequence >= self.end().sequence {
+            return Ok(Vec::new());
+        }
+        if let Some(rows) = self.recent_after(sequence) {
+            return Ok(rows.iter().map(|row| row.envelope.clone()).collect());
+        }
+        let rows = self.table.after(sequence, MAX_REVOCATIONS).await?;
+        Ok(rows.into_iter().map(|row| row.envelope).collect())
+    }
+
+    /// From memory; `None` when it does not go back so far.
+    fn recent_after(&self, sequence: u64) -> Option<Vec<Arc<Row>>> {
+        let inner = self.inner();
+        let first = inner.recent.front()?.position.sequence;
+        let skip = usize::try_from((sequence + 1).checked_sub(first)?).ok()?;
+        let rows = inner.recent.iter().skip(skip).take(MAX_REVOCATIONS);
+        Some(rows.cloned().collect())
+    }
+
+    /// Digest of one entry; `None` when there is no such entry.
+    pub(super) async fn digest(&self, sequence: u64) -> Result<Option<[u8; 32]>, VerifierError> {
+        if sequence == 0 {
+            return Ok(Some(Position::START.digest));
+        }
+        let recent = self.recent_after(sequence - 1);
+        if let Some(row) = recent.as_ref().and_then(|rows| rows.first()) {
+            return Ok(Some(row.position.digest));
+        }
+        self.table.digest(sequence).await
+    }
+
+    /// A head that speaks of `end` and is not older than a moment.
+    pub(super) fn head(&self, end: &Position) -> Result<Envelope, VerifierError> {
+        if let Some((position, made, head)) = &self.inner().head {
+            if position == end && made.elapsed() < HEAD_AGE {
+                return Ok(head.clone());
+            }
+        }
+        let head = self
+            .key
+            .head(end, now_ms())
+            .map_err(|error| VerifierError::Revocation(error.to_string()))?;
+        self.inner().head = Some((*end, Instant::now(), head.clone()));
+        Ok(head)
+    }
+}
