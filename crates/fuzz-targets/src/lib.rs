@@ -10,6 +10,7 @@
 
 mod certificate;
 mod frames;
+mod ima_rules;
 mod keys;
 mod logs;
 mod quote;
@@ -17,6 +18,7 @@ mod sealed;
 
 pub use certificate::ek_certificate;
 pub use frames::frames;
+pub use ima_rules::{device_mapper, file_signature, path_pattern, runtime_policy};
 pub use keys::key_public;
 pub use logs::{event_log, ima_ascii, ima_binary};
 pub use quote::quote;
@@ -26,12 +28,16 @@ pub use sealed::container;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("quote", quote),
     ("key_public", key_public),
     ("event_log", event_log),
     ("ima_binary", ima_binary),
     ("ima_ascii", ima_ascii),
+    ("file_signature", file_signature),
+    ("device_mapper", device_mapper),
+    ("runtime_policy", runtime_policy),
+    ("path_pattern", path_pattern),
     ("container", container),
     ("frames", frames),
     ("ek_certificate", ek_certificate),

@@ -76,6 +76,13 @@ impl PathPattern {
         }
     }
 
+    /// Whether it matches the whole of this path; one that cannot be compiled matches none.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let alone = Patterns::new(vec![self.clone()]);
+        alone.is_ok_and(|alone| alone.find(path).is_some())
+    }
+
     /// Whether programs may come to lie where it matches.
     pub(super) fn is_wide(&self) -> bool {
         let alone = Patterns::new(vec![self.clone()]);
