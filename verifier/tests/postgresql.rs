@@ -2,14 +2,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/fleet_policies.rs"]
+mod fleet_policies;
 #[path = "../../crates/store/tests/postgres/mod.rs"]
 mod postgres;
 
 use bootkeep_protocol::verifier::{NodeStatus, RevokeRequest, State};
 use common::{
+    code,
     node::{running, Node},
-    World, ENVELOPE, SHARE_V,
+    policies, World, ENVELOPE, SHARE_V,
 };
+use fleet_policies::runtime_object;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn enrolment_v_verdict_and_revocation_survive_on_postgresql() {
@@ -55,4 +59,42 @@ async fn enrolment_v_verdict_and_revocation_survive_on_postgresql() {
         .await
         .unwrap();
     assert!(all.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_and_checkpoints_survive_on_postgresql() {
+    let cluster = postgres::Postgres::start();
+    let mut world = World::new().await;
+    world.database_url = cluster.url();
+    world.start().await;
+    let (machine, _) = world.following("node").await;
+    let (_, runtime) = policies(&machine);
+    world
+        .put_policy(&runtime_object(2, &runtime))
+        .await
+        .unwrap();
+    world.retire(&runtime_object(1, &runtime)).await.unwrap();
+    world.start().await;
+    let status = world.status(&machine.node).await;
+    assert_eq!(status.policies[1].generations, [2]);
+    assert_eq!(
+        code(world.put_policy(&runtime_object(1, &runtime)).await),
+        "policy-exists"
+    );
+    let mut node = Node::connect(&world.node_tls, &world.url, &machine)
+        .await
+        .unwrap();
+    node.share().await;
+    world.until(&machine.node, State::BootTrusted).await;
+    for _ in 0..2 {
+        world.verifier().close().await;
+        world.start().await;
+        let machine = running(&machine);
+        let node = Node::connect(&world.node_tls, &world.url, &machine)
+            .await
+            .unwrap();
+        assert_eq!(node.first_offset().await, machine.ima.len() as u64);
+        world.until(&machine.node, State::Trusted).await;
+        node.close().await;
+    }
 }

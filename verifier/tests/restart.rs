@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bootkeep_protocol::{link::Event, verifier::State, Bytes};
 use common::{
     machine::Machine,
@@ -39,7 +41,7 @@ async fn a_boot_that_was_appraised_goes_on() {
     world.start().await;
     assert_eq!(world.status(&machine.node).await.state, State::BootTrusted);
     assert_eq!(world.status(&machine.node).await.ima_entries, 2);
-    let node = Node::connect(&world.node_tls, &world.url, &running(&machine))
+    let _node = Node::connect(&world.node_tls, &world.url, &running(&machine))
         .await
         .unwrap();
     let status = world.until(&machine.node, State::Trusted).await;
@@ -48,16 +50,122 @@ async fn a_boot_that_was_appraised_goes_on() {
         world.steps(&machine.node, 0).await.confirmation,
         Some(Bytes(vec![4; 32]))
     );
-    // And again while it runs: the list is read from its start.
-    node.run_file("/usr/bin/true", b"true").await;
-    while world.status(&machine.node).await.ima_entries < 3 {}
-    let machine = node.machine.lock().unwrap().clone();
-    world.start().await;
-    let _node = Node::connect(&world.node_tls, &world.url, &machine)
+}
+
+/// A node that runs, with a good attestation of all it has measured behind it.
+async fn running_node(world: &World, machine: &Machine) -> Node {
+    let mut node = Node::connect(&world.node_tls, &world.url, machine)
         .await
         .unwrap();
+    node.share().await;
+    world.until(&machine.node, State::BootTrusted).await;
+    let node = Node::connect(&world.node_tls, &world.url, &running(machine))
+        .await
+        .unwrap();
+    node.run_file("/usr/bin/true", b"true").await;
     while world.status(&machine.node).await.ima_entries < 3 {}
+    node
+}
+
+async fn database(world: &World) -> sqlx::AnyPool {
+    sqlx::any::install_default_drivers();
+    sqlx::AnyPool::connect(&world.database_url).await.unwrap()
+}
+
+/// The checkpoint, as soon as it is stored.
+async fn checkpoint(world: &World) -> String {
+    let pool = database(world).await;
+    for _ in 0..400 {
+        let rows: Vec<(String,)> = sqlx::query_as("SELECT checkpoint FROM checkpoints")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        if let Some((stored,)) = rows.into_iter().next() {
+            return stored;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("no checkpoint");
+}
+
+/// Connects the machine to a restarted verifier and gives from where in the list it asked first.
+async fn first_offset(world: &World, machine: &Machine, entries: u64) -> u64 {
+    let node = Node::connect(&world.node_tls, &world.url, machine)
+        .await
+        .unwrap();
+    let offset = node.first_offset().await;
+    while world.status(&machine.node).await.ima_entries < entries {}
     world.until(&machine.node, State::Trusted).await;
+    node.close().await;
+    offset
+}
+
+#[tokio::test]
+async fn only_new_lines_travel_after_a_restart() {
+    let mut world = World::new().await;
+    let (machine, _) = world.enrolled("node").await;
+    let node = running_node(&world, &machine).await;
+    let known = node.machine.lock().unwrap().ima.len() as u64;
+    let mut machine = node.machine.lock().unwrap().clone();
+    world.verifier().close().await;
+    world.start().await;
+    machine.measure("/usr/bin/true", b"true");
+    assert_eq!(first_offset(&world, &machine, 4).await, known);
+
+    // It is a cache: without it, or with one that is damaged or another node's, the list is read from its start.
+    let pool = database(&world).await;
+    for damage in [
+        "UPDATE checkpoints SET checkpoint = 'AAAA'",
+        "UPDATE checkpoints SET checkpoint = substr(checkpoint, 1, 20)",
+        "DELETE FROM checkpoints",
+    ] {
+        world.verifier().close().await;
+        world.start().await;
+        sqlx::query(damage).execute(&pool).await.unwrap();
+        assert_eq!(first_offset(&world, &machine, 4).await, 0, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_of_one_node_and_one_enrolment() {
+    let mut world = World::new().await;
+    let (machine, enrolment) = world.enrolled("node").await;
+    let node = running_node(&world, &machine).await;
+    // Stored without anybody asking for it.
+    let stored = checkpoint(&world).await;
+    let machine = node.machine.lock().unwrap().clone();
+    drop(node);
+    // Under another enrolment the list is looked at anew, from its start.
+    let mut other = enrolment.clone();
+    other.label = "renamed".into();
+    world.enrol(&machine.node, &other).await.unwrap();
+    world.start().await;
+    let pool = database(&world).await;
+    sqlx::query("INSERT INTO checkpoints (node_id, checkpoint) VALUES ($1, $2) ON CONFLICT (node_id) DO UPDATE SET checkpoint = excluded.checkpoint")
+        .bind(machine.node.as_str())
+        .bind(stored)
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(first_offset(&world, &machine, 3).await, 0);
+}
+
+#[tokio::test]
+async fn a10_a_verifier_that_was_dead_leaves_nobody_trusted() {
+    let mut world = World::new().await;
+    let (machine, mut enrolment) = world.enrolled("node").await;
+    enrolment.interval_seconds = 1;
+    world.enrol(&machine.node, &enrolment).await.unwrap();
+    let node = running_node(&world, &machine).await;
+    let trusted = world.until(&machine.node, State::Trusted).await;
+    world.stop();
+    node.close().await;
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    world.start().await;
+    let status = world.status(&machine.node).await;
+    assert_eq!(status.state, State::Unreachable);
+    assert_eq!(status.reasons[0].code, "unreachable");
+    assert!(status.trusted_until_ms <= trusted.trusted_until_ms);
 }
 
 #[tokio::test]

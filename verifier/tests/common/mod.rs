@@ -134,6 +134,12 @@ impl World {
         self.folder.path().join("verifier.db")
     }
 
+    /// Ends the verifier as a crash does.
+    pub fn stop(&mut self) {
+        self.server.abort();
+        self.verifier = None;
+    }
+
     /// Starts a verifier on the folder's database; an older one is left behind, as after a crash.
     pub async fn start(&mut self) {
         self.server.abort();

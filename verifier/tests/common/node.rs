@@ -118,6 +118,16 @@ impl Node {
         self.shares.recv().await.unwrap()
     }
 
+    /// From where in the IMA list the first question asks.
+    pub async fn first_offset(&self) -> u64 {
+        loop {
+            if let Some(offset) = self.offsets.lock().unwrap().first() {
+                return *offset;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     pub fn has_share(&mut self) -> bool {
         self.shares.try_recv().is_ok()
     }
