@@ -4,7 +4,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bootkeep_link::ClientTls;
 use bootkeep_node::{
-    host::boot_ms, session::event_queue, tpm::TpmThread, AgentConfig, Attester, Identity,
+    host::boot_ms,
+    session::{event_queue, revocation_channel, RevocationsRequest},
+    tpm::TpmThread,
+    AgentConfig, Attester, Identity,
 };
 use bootkeep_protocol::{
     link::{Event, Step},
@@ -17,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{claims, ima, link::Links, AgentError, Settings, Supervisor};
+use crate::{claims, ima, link::Links, relay, AgentError, Settings, Supervisor};
 
 /// How long the TPM's driver may take to come up.
 const TPM_PATIENCE: Duration = Duration::from_secs(30);
@@ -38,15 +41,18 @@ pub async fn run(
     tracing::info!(node = %attester.identity.node_id, boot = %attester.boot_id, "attesting");
     let (events, queue) = event_queue();
     let (linked, is_linked) = watch::channel(false);
+    let (revocations, relay) = relay(settings, &attester.identity);
     let links = Links {
         attester,
         tls,
         urls: settings.config.verifier.clone(),
         linked,
+        revocations,
     };
     let mut link = std::pin::pin!(links.keep(queue));
     let mut observers = observe(settings, supervisor, events, is_linked);
-    supervisor.ready();
+    observers.spawn(relay);
+    supervisor.ready("Attesting");
     tokio::select! {
         ended = &mut link => return Ok(ended?),
         () = stop => {}
@@ -78,6 +84,24 @@ async fn attester(settings: &Settings) -> Result<Attester, AgentError> {
         nk_public: NodeKey::generate()?.public(),
         files: settings.files.clone(),
     })
+}
+
+/// The relay to the enforcer, and where it takes from; nothing is taken when the configuration has no `revocation`.
+fn relay(
+    settings: &Settings,
+    identity: &Identity,
+) -> (
+    Option<mpsc::Sender<RevocationsRequest>>,
+    impl Future<Output = ()>,
+) {
+    let (revocations, requests) = revocation_channel();
+    let wanted = settings.config.revocation.is_some();
+    if !wanted {
+        tracing::warn!("agent.yaml has no `revocation`: this node takes no revocations");
+    }
+    let socket = settings.enforcer.clone();
+    let relay = relay::run(socket, identity.node_id.clone(), requests);
+    (wanted.then_some(revocations), relay)
 }
 
 fn observe(

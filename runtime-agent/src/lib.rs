@@ -1,11 +1,13 @@
 //! The agent of the booted node.
 //!
-//! Two programs in one binary, so that the one with the network is confined and the one with the secrets has no network:
+//! Three programs in one binary, so that the one with the network is confined, and those with secrets or rights have no
+//! network:
 //!
 //! | command | unit | what |
 //! |---|---|---|
 //! | `bootkeep-agent place` | `bootkeep-place.service`, once, before `sysinit.target` | takes the hand-over of the initramfs and puts its files in place ([`place`]) |
-//! | `bootkeep-agent` | `bootkeep-agent.service` | keeps a link to a verifier, answers its quotes, tells when the IMA list grows, sends claims ([`daemon`]) |
+//! | `bootkeep-agent` | `bootkeep-agent.service` | keeps a link to a verifier, answers its quotes, tells when the IMA list grows, sends claims, relays revocations ([`daemon`]) |
+//! | `bootkeep-agent enforce` | `bootkeep-enforce.service` | checks revocations, holds them, ends IPsec with revoked nodes, runs the owner's actions ([`enforce`]) |
 //!
 //! The daemon holds no secret. It needs no hand-over: started again, it attests as before, with the same AK.
 
@@ -13,12 +15,16 @@
 
 mod claims;
 pub mod daemon;
+pub mod enforce;
 mod error;
 mod ima;
 mod link;
 pub mod place;
+mod relay;
 mod said;
 mod supervisor;
+
+use std::path::PathBuf;
 
 use bootkeep_handover::Handover;
 use bootkeep_node::{host::KernelFiles, AgentConfig};
@@ -38,6 +44,8 @@ pub struct Settings {
     pub files: KernelFiles,
     /// Where claims wait.
     pub handover: Handover,
+    /// Where the enforcer listens.
+    pub enforcer: PathBuf,
 }
 
 impl Settings {
@@ -49,6 +57,7 @@ impl Settings {
             config,
             files: KernelFiles::default(),
             handover: Handover::default(),
+            enforcer: enforce::wire::SOCKET.into(),
         }
     }
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 use bootkeep_link::{Backoff, ClientTls};
 use bootkeep_node::{
     attester::AttestError,
-    session::{Ended, EventQueue, OpenError, Session},
+    session::{Ended, EventQueue, OpenError, RevocationsRequest, Session},
     tpm::TpmGone,
     Attester,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::said::Said;
 
@@ -23,6 +26,8 @@ pub(crate) struct Links {
     pub(crate) urls: Vec<String>,
     /// Whether a link is open.
     pub(crate) linked: watch::Sender<bool>,
+    /// Takes what the verifier says of revocations; none: it is refused.
+    pub(crate) revocations: Option<mpsc::Sender<RevocationsRequest>>,
 }
 
 impl Links {
@@ -56,6 +61,10 @@ impl Links {
     /// Whether everything is done.
     async fn serve(&self, session: Session<'_>, queue: &mut EventQueue) -> bool {
         self.linked.send_replace(true);
+        let session = match &self.revocations {
+            Some(revocations) => session.taking_revocations(revocations),
+            None => session,
+        };
         // The running system takes no shares: there is no channel for them.
         let ended = session.serve(None, queue).await;
         self.linked.send_replace(false);

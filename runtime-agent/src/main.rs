@@ -1,4 +1,5 @@
-//! `bootkeep-agent`: the daemon; `bootkeep-agent place`: puts the hand-over's files in place.
+//! `bootkeep-agent`: the daemon; `place`: puts the hand-over's files in place; `enforce`: enforces revocations; `check`: says
+//! which of this node's files are bad.
 
 use std::{
     env,
@@ -10,13 +11,19 @@ use std::{
 
 use bootkeep_handover::Handover;
 use bootkeep_node::{config::DEFAULT_PATH, AgentConfig};
-use bootkeep_runtime_agent::{daemon, place, AgentError, Settings, Supervisor};
+use bootkeep_runtime_agent::{
+    daemon,
+    enforce::{self, EnforceError, EnforceSettings},
+    place, AgentError, Settings, Supervisor,
+};
 use tokio::signal::unix::{signal, SignalKind};
 use tracing_subscriber::filter::LevelFilter;
 
 const USAGE: &str = "\
 usage: bootkeep-agent          attest, until SIGTERM; configured by /etc/bootkeep/agent.yaml
-       bootkeep-agent place    put the files that the initramfs handed over in place";
+       bootkeep-agent place    put the files that the initramfs handed over in place
+       bootkeep-agent enforce  enforce revocations, until SIGTERM; configured by `revocation` in agent.yaml
+       bootkeep-agent check    check this node's files; exit code 2 when one is bad";
 
 fn main() -> ExitCode {
     init_logging();
@@ -25,6 +32,8 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [] => ended(attest()),
         ["place"] => ended(place::run(&Handover::default(), Path::new("/"))),
+        ["enforce"] => ended(enforce_revocations()),
+        ["check"] => check(),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -50,6 +59,33 @@ fn ended<E: Error>(result: Result<(), E>) -> ExitCode {
 async fn attest() -> Result<(), AgentError> {
     let settings = Settings::of_node(AgentConfig::load(Path::new(DEFAULT_PATH))?);
     daemon::run(&settings, &Supervisor::of_process(), asked_to_stop()).await
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn enforce_revocations() -> Result<(), EnforceError> {
+    let config = AgentConfig::load(Path::new(DEFAULT_PATH))?;
+    let supervisor = Supervisor::of_process();
+    match &config.revocation {
+        Some(revocation) => {
+            let settings = EnforceSettings::of_node(revocation);
+            enforce::run(&settings, &supervisor, asked_to_stop()).await
+        }
+        None => {
+            enforce::idle(&supervisor, asked_to_stop()).await;
+            Ok(())
+        }
+    }
+}
+
+fn check() -> ExitCode {
+    let findings = enforce::check::node(Path::new(DEFAULT_PATH));
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.iter().any(|finding| finding.is_bad()) {
+        true => ExitCode::from(2),
+        false => ExitCode::SUCCESS,
+    }
 }
 
 async fn asked_to_stop() {

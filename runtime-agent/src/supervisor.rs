@@ -38,8 +38,8 @@ impl Supervisor {
         Self { socket, watchdog }
     }
 
-    pub(crate) fn ready(&self) {
-        self.tell("READY=1\nSTATUS=Attesting");
+    pub(crate) fn ready(&self, status: &str) {
+        self.tell(&format!("READY=1\nSTATUS={status}"));
     }
 
     pub(crate) fn stopping(&self) {
@@ -93,7 +93,7 @@ mod tests {
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         let supervisor = Supervisor::at(Some(path.into()), Some(Duration::from_millis(3)));
-        supervisor.ready();
+        supervisor.ready("Testing");
         assert!(hear(&socket).starts_with("READY=1\n"));
         let life = tokio::spawn(supervisor.clone().keep_alive());
         let (first, second) = tokio::task::spawn_blocking(move || {
@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn without_systemd_nothing_is_said() {
         let supervisor = Supervisor::default();
-        supervisor.ready();
+        supervisor.ready("Testing");
         supervisor.keep_alive().await;
     }
 }

@@ -60,6 +60,7 @@ impl Machine {
                 tpm,
                 files,
                 handover,
+                enforcer: folder.path().join("enforcer"),
             },
             identity,
             folder,
