@@ -8,7 +8,7 @@ use bootkeep_evidence::{eventlog::EventLog, ima::parse_binary};
 use bootkeep_policy::{
     appraise_boot, appraise_runtime, appraise_whole, boot_call, inspect, runtime_call, Baseline,
     BootOptions, BootPolicy, Booted, ImaState, Policies, Progress, Question, Refusal,
-    RuntimePolicy, UnsafeClock, ViolationRule,
+    RuntimePolicy, UnsafeClock, ValuePolicy, ViolationRule,
 };
 use bootkeep_protocol::{
     link::{Claim, Evidence, QuoteCall},
@@ -107,6 +107,14 @@ fn a_good_boot_is_accepted() {
     assert_eq!(booted.baseline().clock(), case.machine.clock);
 }
 
+/// The policy as the list of values it is.
+fn values(policy: &mut BootPolicy) -> &mut ValuePolicy {
+    match policy {
+        BootPolicy::Values(policy) => policy,
+        BootPolicy::Rules(_) => panic!("a policy of values"),
+    }
+}
+
 type Spoil = fn(&mut Case, &mut Evidence);
 
 #[test]
@@ -174,11 +182,13 @@ fn each_check_after_the_quote_decides() {
             flip(log, end);
         }),
         ("pcr-value", |case, _| {
-            case.boot.pcrs.insert(14, vec![[1; 32].into()]);
+            values(&mut case.boot).pcrs.insert(14, vec![[1; 32].into()]);
         }),
-        ("boot-policy-empty", |case, _| case.boot.pcrs.clear()),
+        ("boot-policy-empty", |case, _| {
+            values(&mut case.boot).pcrs.clear()
+        }),
         ("pcr-value", |case, _| {
-            case.boot.pcrs.insert(4, Vec::new());
+            values(&mut case.boot).pcrs.insert(4, Vec::new());
         }),
         ("ima-missing", |_, e| e.ima = None),
         ("ima-malformed", |_, e| {
@@ -403,7 +413,7 @@ fn policy_decides_about_a_boot_after_the_power_went() {
         let codes = |list: &[Claim]| list.iter().map(|c| c.code.clone()).collect::<Vec<_>>();
         assert_eq!(codes(booted.claims()), claims);
         assert_eq!(booted.baseline().clock().safe, safe);
-        case.boot.unsafe_clock = UnsafeClock::Refuse;
+        values(&mut case.boot).unsafe_clock = UnsafeClock::Refuse;
         let refused = verdict(&case).err().map(|refusal| refusal.reasons());
         let codes: Vec<_> = refused
             .iter()
