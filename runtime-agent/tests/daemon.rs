@@ -3,6 +3,7 @@
 
 #[path = "../../crates/service/tests/common/mod.rs"]
 mod common;
+mod enforcer;
 mod verifier;
 
 use std::{path::PathBuf, time::Duration};
@@ -37,7 +38,7 @@ impl Machine {
         };
         let ca = write("ca.pem", &verifier.server.pki.ca_pem);
         let text = format!(
-            "registrar: [https://localhost:1]\nverifier: [{}]\nserver_ca: {}\n",
+            "registrar: [https://localhost:1]\nverifier: [{}]\nserver_ca: {}\nrevocation: {{}}\n",
             verifier.server.url,
             ca.display()
         );
@@ -210,4 +211,50 @@ async fn without_a_ca_or_a_tpm_it_says_so() {
     let (_stop, running) = machine.daemon();
     let error = running.await.unwrap().unwrap_err();
     assert!(matches!(error, AgentError::ServerCa { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn revocations_are_relayed_to_the_enforcer_and_refused_without_one() {
+    let mut verifier = Verifier::start().await;
+    let mut machine = Machine::with(&verifier).await;
+    let mut log = enforcer::Log::new();
+    let mut node = enforcer::Node::new(&log);
+    machine.settings.enforcer = node.settings.socket.clone();
+    let (_stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    log.revoke("a");
+    let call = Call::Revocations(log.whole());
+    let Outcome::Refused(problem) = link.ask(call.clone()).await else {
+        panic!("nobody enforces")
+    };
+    assert_eq!(problem.code, "enforcer-away");
+    node.start().await;
+    let Outcome::Ok(Reply::Revocations(reply)) = link.ask(call).await else {
+        panic!("not taken")
+    };
+    assert_eq!((reply.sequence, reply.done.len()), (1, 1));
+    log.revoke(machine.identity.node_id.as_str());
+    let Outcome::Refused(problem) = link.ask(Call::Revocations(log.call(&[log.head()]))).await
+    else {
+        panic!("taken")
+    };
+    assert_eq!(problem.code, "revocation-signature");
+    running.abort();
+}
+
+#[tokio::test]
+async fn without_revocation_in_its_configuration_it_takes_none() {
+    let mut verifier = Verifier::start().await;
+    let mut machine = Machine::with(&verifier).await;
+    machine.settings.config.revocation = None;
+    let (_stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    let log = enforcer::Log::new();
+    let Outcome::Refused(problem) = link.ask(Call::Revocations(log.whole())).await else {
+        panic!("taken")
+    };
+    assert_eq!(problem.code, "no-revocations-here");
+    running.abort();
 }

@@ -13,7 +13,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{openat, readlinkat, AtFlags, OFlag},
-    sys::stat::{fstatat, mkdirat, Mode},
+    sys::stat::{fchmod, fstatat, mkdirat, Mode},
 };
 
 use super::file::FileError;
@@ -88,7 +88,13 @@ impl Walk {
         let open = || openat(&self.here, name, flags, Mode::empty()).map(File::from);
         match open() {
             Err(Errno::ENOENT) => match mkdirat(&self.here, name, NEW_FOLDER) {
-                Ok(()) | Err(Errno::EEXIST) => open(),
+                Ok(()) => {
+                    let made = open()?;
+                    // The unit's umask must not keep the files' owners out.
+                    fchmod(&made, NEW_FOLDER)?;
+                    Ok(made)
+                }
+                Err(Errno::EEXIST) => open(),
                 Err(error) => Err(error),
             },
             opened => opened,
