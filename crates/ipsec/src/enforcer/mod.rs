@@ -80,14 +80,6 @@ impl Ipsec {
         &self.0.identity.host_name
     }
 
-    /// Who is cut off, as it was kept: to be said before anything else after a start, so that no block that is still in the
-    /// kernel is lifted in between. Nothing is done yet.
-    pub fn restore(&self, revoked: &[Peer], all: bool) {
-        let mut state = self.state();
-        revoked.iter().for_each(|peer| state.revoke(peer));
-        state.all = all;
-    }
-
     /// Cuts a node off: blocks its addresses in the kernel, then ends its associations, and those that come later.
     /// Returns within [`crate::ike::DEADLINE`] and a few milliseconds.
     pub async fn revoke(&self, peer: &Peer) -> Outcome {
