@@ -32,7 +32,7 @@ pub fn boot(record: &CheckedRecord, look: &Look, policies: &Policies) -> Result<
     appraise_boot(
         &look.question(record, Phase::Initramfs),
         &look.evidence,
-        policies.held(),
+        policies.now().held(),
         None,
     )
     .map_err(|refusal| own(&refusal))
@@ -63,7 +63,7 @@ pub async fn running(
         let progress = appraise_whole(
             &look.question(record, link.phase),
             &look.evidence,
-            policies.held(),
+            policies.now().held(),
             latched,
             None,
             &mut ima,

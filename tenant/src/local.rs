@@ -4,7 +4,6 @@ use std::{fs, path::PathBuf};
 
 use bootkeep_protocol::{policy::PolicySource, verifier::Enrolment, Bytes, NodeId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     files::{self, PRIVATE},
@@ -30,22 +29,14 @@ pub struct LocalNode {
     pub ak_digest: Bytes,
     /// PCR 15 after the latch.
     pub latched_pcr15: Bytes,
-    /// The boot policy it was provisioned with.
-    pub boot_policy: Value,
-    /// The runtime policy it was provisioned with.
-    pub runtime_policy: Value,
+    /// The boot policy it was provisioned with: a document, or the name that it follows.
+    pub boot_policy: PolicySource,
+    /// The runtime policy it was provisioned with: a document, or the name that it follows.
+    pub runtime_policy: PolicySource,
 }
 
 fn path(home: &Home, node: &NodeId) -> PathBuf {
     home.node_folder(node).join("node.json")
-}
-
-/// The document, or the name of the policy that is followed.
-fn value_of(source: &PolicySource) -> Value {
-    match source {
-        PolicySource::Document(document) => document.clone(),
-        PolicySource::Named(name) => Value::from(name.as_str()),
-    }
 }
 
 impl LocalNode {
@@ -58,8 +49,8 @@ impl LocalNode {
             generation: enrolment.generation,
             ak_digest: enrolment.ak_digest.clone(),
             latched_pcr15: enrolment.latched_pcr15.clone(),
-            boot_policy: value_of(&enrolment.boot_policy),
-            runtime_policy: value_of(&enrolment.runtime_policy),
+            boot_policy: enrolment.boot_policy.clone(),
+            runtime_policy: enrolment.runtime_policy.clone(),
         }
     }
 

@@ -1,11 +1,15 @@
 //! The services, as this program asks them.
 
 use bootkeep_link::{ClientTls, HttpClient, HttpError};
+use bootkeep_policy::SignedPolicy;
 use bootkeep_protocol::{
     ca::{CertificateRecord, IssueRequest, Issued, RevokeCertificates, RevokedCertificates},
+    dsse::Envelope,
     link::{Call, Reply},
+    policy::{PolicyAnswer, PolicyKind, PolicyRecord},
     registrar::{Approval, ApprovedEk, NodeRecord},
-    verifier::{Enrolment, LinkInfo, NodeStatus, RelayRequest, RevokeRequest, Steps},
+    revocation::Revocations,
+    verifier::{Enrolment, LastEvidence, LinkInfo, NodeStatus, RelayRequest, RevokeRequest, Steps},
     NodeId, Phase, ProblemKind, Role,
 };
 use serde::{de::DeserializeOwned, Serialize};
@@ -201,6 +205,78 @@ impl Services {
         self.verifier.forget(&format!("/v1/nodes/{node}")).await
     }
 
+    /// Every generation of every policy the verifier has.
+    ///
+    /// # Errors
+    /// Errors of the service.
+    pub async fn policies(&self) -> Result<Vec<PolicyRecord>, Error> {
+        self.verifier.get("/v1/policies").await
+    }
+
+    /// One generation of a policy, with the signed object.
+    ///
+    /// # Errors
+    /// Errors of the service.
+    pub async fn policy(
+        &self,
+        kind: PolicyKind,
+        name: &str,
+        generation: u64,
+    ) -> Result<PolicyAnswer, Error> {
+        self.verifier
+            .get(&policy_path(kind, name, generation))
+            .await
+    }
+
+    /// Gives the verifier a signed policy.
+    ///
+    /// # Errors
+    /// Errors of the service.
+    pub async fn put_policy(
+        &self,
+        policy: &SignedPolicy,
+        envelope: &Envelope,
+    ) -> Result<PolicyRecord, Error> {
+        let path = policy_path(policy.kind(), policy.name(), policy.generation());
+        self.verifier.put(&path, envelope).await
+    }
+
+    /// Retires a generation.
+    ///
+    /// # Errors
+    /// Errors of the service.
+    pub async fn retire_policy(
+        &self,
+        kind: PolicyKind,
+        name: &str,
+        generation: u64,
+    ) -> Result<PolicyRecord, Error> {
+        let path = policy_path(kind, name, generation) + "/retire";
+        self.verifier.post(&path, &serde_json::json!({})).await
+    }
+
+    /// The last evidence of a node that the verifier appraised; absent when it has none.
+    ///
+    /// # Errors
+    /// Errors of the service.
+    pub async fn last_evidence(&self, node: &NodeId) -> Result<Option<LastEvidence>, Error> {
+        found(
+            self.verifier
+                .get(&format!("/v1/nodes/{node}/evidence"))
+                .await,
+        )
+    }
+
+    /// The revocation log after an entry, at most one page of it.
+    ///
+    /// # Errors
+    /// Errors of the service.
+    pub async fn revocations(&self, after: u64) -> Result<Revocations, Error> {
+        self.verifier
+            .get(&format!("/v1/revocations?after={after}"))
+            .await
+    }
+
     /// Issues a node certificate.
     ///
     /// # Errors
@@ -277,6 +353,10 @@ impl Service {
             other => Error::Failed(format!("the {}: {other}", self.party)),
         }
     }
+}
+
+fn policy_path(kind: PolicyKind, name: &str, generation: u64) -> String {
+    format!("/v1/policies/{}/{name}/{generation}", kind.as_str())
 }
 
 fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {

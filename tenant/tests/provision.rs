@@ -14,6 +14,7 @@ use bootkeep_protocol::{
 use bootkeep_swtpm::Swtpm;
 use bootkeep_tenant::{
     cli::{Cli, Command},
+    policies::Sources,
     provision::{provision, Deadline, Inputs, Moment, Options, Provisioned, Watch},
     services::Services,
     Error, Party,
@@ -77,7 +78,7 @@ impl Stage {
         Self { owner, node, files }
     }
 
-    fn options(&self, more: &[&str]) -> Options {
+    async fn options(&self, more: &[&str]) -> Options {
         let path = |index: usize| self.files[index].to_str().unwrap();
         let mut arguments = vec![
             "bootkeep",
@@ -103,17 +104,52 @@ impl Stage {
         let Command::Provision(options) = cli.command else {
             panic!("not provision");
         };
+        let (home, services) = (self.owner.home(), self.owner.services());
+        let sources = Sources {
+            home: &home,
+            services: &services,
+        };
+        let policies = sources
+            .pair(&options.boot_policy, &options.runtime_policy)
+            .await
+            .unwrap();
         Options {
             node: options.node.clone(),
-            inputs: Inputs::read(&options).unwrap(),
+            inputs: Inputs::read(&options, policies).unwrap(),
             until: options.wait,
             deadline: Deadline::after(options.timeout),
         }
     }
 
     async fn provision(&self, watch: &mut dyn Watch) -> Result<Provisioned, Error> {
-        let (home, options) = (self.owner.home(), self.options(&[]));
+        let (home, options) = (self.owner.home(), self.options(&[]).await);
         provision(&home, &Services::open(&home)?, &options, watch).await
+    }
+
+    /// The real program.
+    async fn run(&self, text: &str) -> (i32, serde_json::Value) {
+        let (home, text) = (self.owner.path(), text.to_owned());
+        let arguments = move || json(&home, &text.split(' ').collect::<Vec<_>>());
+        tokio::task::spawn_blocking(arguments).await.unwrap()
+    }
+
+    /// Asks again until the verifier says so.
+    async fn until_state(&self, wanted: &str) -> serde_json::Value {
+        for _ in 0..200 {
+            let (_, status) = self.run("status web-1").await;
+            if status["verifier"]["state"] == wanted {
+                return status["verifier"].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never {wanted}");
+    }
+
+    /// A runtime policy in a file.
+    fn runtime_file(&self, name: &str, paths: &[&str]) -> String {
+        let text = runtime_policy(paths);
+        let path = file(self.owner.folder.path(), name, text.as_bytes());
+        path.to_str().unwrap().to_owned()
     }
 
     fn journal(&self) -> PathBuf {
@@ -191,7 +227,6 @@ fn refusal(outcome: Result<Provisioned, Error>) -> (Party, Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_node_becomes_trusted_and_is_looked_at_and_revoked() {
     let stage = Stage::new().await;
-    let home = stage.owner.path();
     let id = stage.node.id().to_string();
     let (mut watch, _steps) = tell();
     let booting = async {
@@ -225,19 +260,11 @@ async fn a_waiting_node_becomes_trusted_and_is_looked_at_and_revoked() {
     assert!(identity.unwrap().contains("BEGIN CERTIFICATE"));
     assert!(!stage.journal().exists(), "U is kept after the end");
 
-    let program = |arguments: Vec<String>| {
-        let home = home.clone();
-        tokio::task::spawn_blocking(move || {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            json(&home, &arguments)
-        })
-    };
-    let run = |text: &str| program(text.split(' ').map(str::to_owned).collect());
-    let (code, nodes) = run("nodes").await.unwrap();
+    let (code, nodes) = stage.run("nodes").await;
     assert_eq!((code, nodes[0]["state"].as_str()), (0, Some("trusted")));
-    let (code, status) = run("status web-1").await.unwrap();
+    let (code, status) = stage.run("status web-1").await;
     assert_eq!((code, status["node_id"].as_str()), (0, Some(id.as_str())));
-    let (code, attested) = run(&format!("attest {}", &id[..6])).await.unwrap();
+    let (code, attested) = stage.run(&format!("attest {}", &id[..6])).await;
     assert_eq!(
         (code, attested["trusted"].as_bool()),
         (0, Some(true)),
@@ -245,22 +272,22 @@ async fn a_waiting_node_becomes_trusted_and_is_looked_at_and_revoked() {
     );
 
     stage.node.measure("/tmp/evil", [6; 32]).await;
-    let (code, attested) = run("attest web-1").await.unwrap();
+    let (code, attested) = stage.run("attest web-1").await;
     assert_eq!(code, 4);
     let reason = attested["reasons"][0]["detail"].as_str().unwrap();
     assert!(reason.contains("/tmp/evil"), "{reason}");
 
-    let (code, revoked) = run("revoke web-1 --reason stolen").await.unwrap();
+    let (code, revoked) = stage.run("revoke web-1 --reason stolen").await;
     assert_eq!(code, 0, "{revoked}");
     assert_eq!(revoked["state"], "revoked");
     assert_eq!(revoked["certificates"].as_array().unwrap().len(), 1);
-    let (code, removed) = run("remove web-1 --registration").await.unwrap();
+    let (code, removed) = stage.run("remove web-1 --registration").await;
     assert_eq!(
         (code, removed["enrolment"].as_bool()),
         (0, Some(true)),
         "{removed}"
     );
-    let (code, _) = run(&format!("status {id}")).await.unwrap();
+    let (code, _) = stage.run(&format!("status {id}")).await;
     assert_eq!(code, 3);
     drop(runtime);
 }
@@ -390,7 +417,7 @@ async fn a_latched_boot_gets_nothing() {
     let home = stage.owner.home();
     // Not enrolled, so that the verifier lets the link open and the tenant decides.
     let booting = stage.node.initramfs();
-    let options = stage.options(&[]);
+    let options = stage.options(&[]).await;
     let services = Services::open(&home).unwrap();
     let outcome = provision(&home, &services, &options, &mut watch).await;
     let (_, codes) = refusal(outcome);
@@ -413,4 +440,154 @@ async fn the_registrar_is_not_taken_at_its_word() {
     assert_eq!(by, Party::OwnAppraisal);
     assert_eq!(codes, ["ek-untrusted"]);
     assert!(!stage.journal().exists(), "it went on");
+}
+
+const NEW: &str = "/usr/bin/updated";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_is_updated_generation_by_generation_and_a_violation_is_revoked() {
+    let mut stage = Stage::new().await;
+    let boot = stage.files[2].to_str().unwrap().to_owned();
+    let old = stage.runtime_file("old.json", &["/init", RUNTIME]);
+    let new = stage.runtime_file("new.json", &["/init", RUNTIME, NEW]);
+
+    let signed = stage.owner.folder.path().join("boot.signed");
+    let signed = signed.to_str().unwrap();
+    let (code, made) = stage
+        .run(&format!(
+            "policy sign --name web --generation 1 {boot} -o {signed}"
+        ))
+        .await;
+    assert_eq!((code, made["kind"].as_str()), (0, Some("boot")), "{made}");
+    let (code, shown) = stage.run(&format!("policy show {signed}")).await;
+    assert_eq!(
+        (code, shown["signed"]["generation"].as_u64()),
+        (0, Some(1)),
+        "{shown}"
+    );
+    let (code, pushed) = stage.run(&format!("policy push {signed}")).await;
+    assert_eq!(
+        (code, pushed["live"].as_bool()),
+        (0, Some(true)),
+        "{pushed}"
+    );
+    let (code, _) = stage.run(&format!("policy publish --name web {old}")).await;
+    assert_eq!(code, 0);
+
+    // A text of somebody else is refused before the verifier sees it.
+    let mut forged: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(signed).unwrap()).unwrap();
+    forged["signatures"][0]["sig"] = serde_json::json!("MEUCIQ==");
+    let forged = file(
+        stage.owner.folder.path(),
+        "forged",
+        forged.to_string().as_bytes(),
+    );
+    let (code, _) = stage
+        .run(&format!("policy push {}", forged.display()))
+        .await;
+    assert_eq!(code, 4);
+
+    stage.files[2] = "@web".into();
+    stage.files[3] = "@web".into();
+    let (mut watch, _steps) = tell();
+    let booting = async {
+        let runtime = stage.node.whole_boot().await;
+        stage
+            .node
+            .measure(RUNTIME, Sha256::digest(RUNTIME).into())
+            .await;
+        runtime
+    };
+    let (outcome, runtime) = tokio::join!(stage.provision(&mut watch), booting);
+    assert_eq!(outcome.unwrap().state, State::Trusted);
+    let (code, passes) = stage.run("policy explain web-1").await;
+    assert_eq!(
+        (code, passes["passes"].as_bool()),
+        (0, Some(true)),
+        "{passes}"
+    );
+
+    let (code, next) = stage.run(&format!("policy publish --name web {new}")).await;
+    assert_eq!((code, next["generation"].as_u64()), (0, Some(2)), "{next}");
+    stage.node.measure(NEW, Sha256::digest(NEW).into()).await;
+    let before = stage.until_state("trusted").await["ima_entries"].as_u64();
+    for _ in 0..200 {
+        let status = stage.until_state("trusted").await;
+        if status["ima_entries"].as_u64() > before || status["ima_entries"] == 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let status = stage.until_state("trusted").await;
+    assert_eq!(status["ima_entries"], 4, "the update was not appraised");
+    let generations = &status["policies"].as_array().unwrap()[1]["generations"];
+    assert_eq!(generations, &serde_json::json!([2, 1]));
+
+    // What retiring the old or the new one would do, before it is done.
+    let (code, dry) = stage
+        .run("policy explain web-1 --runtime-policy @web:1")
+        .await;
+    assert_eq!(code, 4, "{dry}");
+    assert_eq!(dry["files"][0]["path"], NEW, "{dry}");
+    let (code, _) = stage
+        .run("policy explain web-1 --runtime-policy @web:2")
+        .await;
+    assert_eq!(code, 0);
+    let (code, _) = stage.run("policy retire runtime web 1").await;
+    assert_eq!(code, 0);
+    let (code, attested) = stage.run("attest web-1").await;
+    assert_eq!(
+        (code, attested["trusted"].as_bool()),
+        (0, Some(true)),
+        "{attested}"
+    );
+
+    stage.node.measure("/tmp/evil", [6; 32]).await;
+    let status = stage.until_state("untrusted").await;
+    let (code, dry) = stage.run("policy explain web-1").await;
+    assert_eq!(
+        (code, dry["files"][0]["path"].as_str()),
+        (4, Some("/tmp/evil")),
+        "{dry}"
+    );
+    assert_eq!(status["revocation"], 1, "{status}");
+    let (code, log) = stage.run("revocations").await;
+    assert_eq!(code, 0, "{log}");
+    let entry = &log["records"][0];
+    assert_eq!(entry["action"], "revoke");
+    assert_eq!(entry["label"], "web-1");
+    assert_eq!(entry["serials"].as_array().unwrap().len(), 1, "{entry}");
+    assert!(entry["reasons"][0]["detail"]
+        .as_str()
+        .unwrap()
+        .contains("/tmp/evil"));
+    drop(runtime);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_cannot_pass_off_other_policies_or_another_log() {
+    let stage = Stage::new().await;
+    let old = stage.runtime_file("old.json", &["/init"]);
+    let (code, _) = stage.run(&format!("policy publish --name web {old}")).await;
+    assert_eq!(code, 0);
+    let home = stage.owner.path();
+    let (code, _) = stage.run("revocations").await;
+    assert_eq!(code, 0);
+
+    // The owner's keys are others now: what the verifier has is signed with keys that do not count here.
+    let other = bootkeep_signed::SigningKey::generate()
+        .unwrap()
+        .public_pem();
+    std::fs::write(home.join("policy.pem"), &other).unwrap();
+    std::fs::write(home.join("revocation.pem"), &other).unwrap();
+    let (services, home) = (stage.owner.services(), stage.owner.home());
+    let sources = Sources {
+        home: &home,
+        services: &services,
+    };
+    let named = bootkeep_tenant::policies::PolicyChoice::named("web");
+    assert_eq!(sources.runtime(&named).await.unwrap_err().exit_code(), 4);
+    let (code, _) = stage.run("revocations").await;
+    assert_eq!(code, 4);
 }

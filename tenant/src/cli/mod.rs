@@ -8,9 +8,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::policies::PolicyChoice;
+
 pub use init::Init;
-pub use policy::{CreateBoot, CreateRuntime, Policy, PolicyCreate};
-pub use provision::{Provision, Until};
+pub use policy::{
+    BootRules, CreateBoot, CreateRuntime, Explain, Kind, Policy, PolicyCreate, PolicyFormat,
+    Publish, Retire, Sign, Validity,
+};
+pub use provision::{Failure, Provision, Until};
 
 /// Provision nodes that prove what they are before they may read their own disks.
 #[derive(Debug, Parser)]
@@ -60,6 +65,10 @@ pub enum Command {
     Attest(Attest),
     /// Declare that a node is not to be trusted any more, and revoke its certificates.
     Revoke(Revoke),
+    /// Take a revoked node back: a fresh provisioning, with a new certificate; its peers hear of it once it is trusted.
+    Reinstate(Provision),
+    /// Show the revocation log: what happened, and which peers have acted on it since when.
+    Revocations(Revocations),
     /// Forget a node.
     Remove(Remove),
     /// Accept an EK that has no certificate.
@@ -113,17 +122,27 @@ pub struct OneNode {
     pub node: String,
 }
 
+/// `bootkeep revocations`.
+#[derive(Debug, Args)]
+pub struct Revocations {
+    /// Only entries about this node.
+    pub node: Option<String>,
+    /// Go on showing what is new, until interrupted.
+    #[arg(long)]
+    pub follow: bool,
+}
+
 /// `bootkeep attest`.
 #[derive(Debug, Args)]
 pub struct Attest {
     /// Which node.
     pub node: String,
     /// Boot policy [default: the one the node was provisioned with].
-    #[arg(long, value_name = "FILE")]
-    pub boot_policy: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|@NAME[:GENERATION]")]
+    pub boot_policy: Option<PolicyChoice>,
     /// Runtime policy [default: the one the node was provisioned with].
-    #[arg(long, value_name = "FILE")]
-    pub runtime_policy: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|@NAME[:GENERATION]")]
+    pub runtime_policy: Option<PolicyChoice>,
     /// Keep the evidence in a new file.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,

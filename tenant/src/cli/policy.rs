@@ -1,8 +1,11 @@
 //! `bootkeep policy` and its options.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use bootkeep_protocol::policy::PolicyKind;
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::{clock, policies::PolicyChoice};
 
 /// `bootkeep policy`.
 #[derive(Debug, Subcommand)]
@@ -20,6 +23,119 @@ pub enum Policy {
         /// The policy.
         file: PathBuf,
     },
+    /// Sign a policy as a generation of a name, with the home's policy key.
+    Sign(Sign),
+    /// Give the verifier a signed policy.
+    Push {
+        /// A file of `bootkeep policy sign`.
+        file: PathBuf,
+    },
+    /// Sign a policy as the next generation of a name, and give it to the verifier.
+    Publish(Publish),
+    /// List the policies the verifier has.
+    List,
+    /// End a generation before its time: nodes that need it fail at their next attestation (see `policy explain`).
+    Retire(Retire),
+    /// Dry run: what would fail on a node under a policy, and which package owns it. Exit code 4 when something would.
+    Explain(Explain),
+}
+
+/// About which evidence a policy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// The boot.
+    Boot,
+    /// The running system.
+    Runtime,
+}
+
+impl From<Kind> for PolicyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Boot => Self::Boot,
+            Kind::Runtime => Self::Runtime,
+        }
+    }
+}
+
+/// When a generation counts.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Validity {
+    /// It counts from then on, like 2026-01-31T12:00:00Z [default: now].
+    #[arg(long, value_name = "TIME", value_parser = clock::moment)]
+    pub valid_from: Option<u64>,
+    /// It counts for so long, like 12h, 30d or 26w.
+    #[arg(long, value_name = "DURATION", default_value = "365d", value_parser = clock::duration)]
+    pub valid_for: Duration,
+}
+
+/// `bootkeep policy sign`.
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// Its name: 1 to 64 of a-z, 0-9, '-' and '.'.
+    #[arg(long)]
+    pub name: String,
+    /// About which evidence it is [default: what the document is].
+    #[arg(long)]
+    pub kind: Option<Kind>,
+    /// Number of the generation, from 1; a later one is newer.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub generation: u64,
+    /// When it counts.
+    #[command(flatten)]
+    pub validity: Validity,
+    /// The policy document, JSON or YAML.
+    pub file: PathBuf,
+    /// The signed policy [default: standard output].
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// `bootkeep policy publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// Its name: 1 to 64 of a-z, 0-9, '-' and '.'.
+    #[arg(long)]
+    pub name: String,
+    /// About which evidence it is [default: what the document is].
+    #[arg(long)]
+    pub kind: Option<Kind>,
+    /// When it counts.
+    #[command(flatten)]
+    pub validity: Validity,
+    /// Two generations may count at one time: retire all but the newest one first, so that this one fits beside it.
+    #[arg(long)]
+    pub retire_older: bool,
+    /// The policy document, JSON or YAML.
+    pub file: PathBuf,
+}
+
+/// `bootkeep policy retire`.
+#[derive(Debug, Args)]
+pub struct Retire {
+    /// About which evidence it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Number of the generation.
+    pub generation: u64,
+}
+
+/// `bootkeep policy explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Which node.
+    pub node: String,
+    /// Boot policy [default: the one the node was provisioned with].
+    #[arg(long, value_name = "FILE|@NAME[:GENERATION]")]
+    pub boot_policy: Option<PolicyChoice>,
+    /// Runtime policy [default: the one the node was provisioned with].
+    #[arg(long, value_name = "FILE|@NAME[:GENERATION]")]
+    pub runtime_policy: Option<PolicyChoice>,
+    /// Package index that `policy create runtime` wrote; repeat for more [default: the ones beside policy files, and
+    /// those of published policies].
+    #[arg(long, value_name = "FILE")]
+    pub packages: Vec<PathBuf>,
 }
 
 /// `bootkeep policy create`.
@@ -31,24 +147,45 @@ pub enum PolicyCreate {
     Runtime(CreateRuntime),
 }
 
+/// Which rules a boot policy is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BootRules {
+    /// By signer where Secure Boot is on, else by digest: survives updates.
+    Signers,
+    /// By digest.
+    Digests,
+    /// By PCR value and event digest: a policy of version 1, of one boot.
+    Values,
+}
+
+/// How a policy is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PolicyFormat {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
 /// `bootkeep policy create boot`.
 #[derive(Debug, Args)]
 pub struct CreateBoot {
-    /// A node that waits in its initramfs, or runs, and is known to be good.
-    #[arg(
-        long,
-        value_name = "NODE",
-        required_unless_present = "evidence",
-        conflicts_with = "evidence"
-    )]
-    pub node: Option<String>,
-    /// Evidence that `bootkeep attest --save` wrote.
+    /// A node that waits in its initramfs, or runs, and is known to be good; repeat for more.
+    #[arg(long, value_name = "NODE", required_unless_present = "evidence")]
+    pub node: Vec<String>,
+    /// Evidence that `bootkeep attest --save` wrote, of a boot known to be good; repeat for more.
     #[arg(long, value_name = "FILE")]
-    pub evidence: Option<PathBuf>,
+    pub evidence: Vec<PathBuf>,
+    /// Which rules are chosen.
+    #[arg(long, value_name = "RULES", default_value = "signers")]
+    pub rules: BootRules,
+    /// How the policy is written.
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    pub format: PolicyFormat,
     /// PCRs left out because they differ from boot to boot, e.g. `1,5`.
     #[arg(long, value_name = "PCRS", value_delimiter = ',')]
     pub without: Vec<u8>,
-    /// An earlier policy whose boots stay acceptable, e.g. of the last kernel; repeat for more.
+    /// An earlier policy of version 1 whose boots stay acceptable; only with `--rules values`; repeat for more.
     #[arg(long, value_name = "FILE")]
     pub also: Vec<PathBuf>,
     /// The new policy [default: standard output].

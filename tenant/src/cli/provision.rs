@@ -1,10 +1,11 @@
 //! The options of `bootkeep provision`.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
+use bootkeep_protocol::verifier::OnFailure;
 use clap::{Args, ValueEnum};
 
-use crate::provision::FileSpec;
+use crate::{policies::PolicyChoice, provision::FileSpec};
 
 /// Until when `provision` waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,7 +16,25 @@ pub enum Until {
     Combined,
 }
 
-/// `bootkeep provision`.
+/// What is done when evidence of a node is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Failure {
+    /// Its certificates are revoked and its peers drop it, at once.
+    Revoke,
+    /// Status and webhooks tell, nothing else happens.
+    Report,
+}
+
+impl From<Failure> for OnFailure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Revoke => Self::Revoke,
+            Failure::Report => Self::Report,
+        }
+    }
+}
+
+/// `bootkeep provision`, and `bootkeep reinstate`.
 #[derive(Debug, Args)]
 pub struct Provision {
     /// Which node. It need not be registered yet.
@@ -35,12 +54,21 @@ pub struct Provision {
     /// A file to put in place, e.g. `id:/etc/app/id:0600:root:root`; repeat for more.
     #[arg(long, value_name = "SRC:DEST:MODE:OWNER:GROUP")]
     pub file: Vec<FileSpec>,
-    /// Boot policy.
+    /// Boot policy: a file, or @NAME to follow a policy of `bootkeep policy publish`.
+    #[arg(long, value_name = "FILE|@NAME")]
+    pub boot_policy: PolicyChoice,
+    /// Runtime policy: a file, or @NAME to follow a policy of `bootkeep policy publish`.
+    #[arg(long, value_name = "FILE|@NAME")]
+    pub runtime_policy: PolicyChoice,
+    /// An address the node has in your network: its peers block it when it is revoked; repeat for more.
+    #[arg(long, value_name = "IP")]
+    pub address: Vec<IpAddr>,
+    /// The node's IPsec group: becomes /etc/bootkeep/ipsec.yaml there.
     #[arg(long, value_name = "FILE")]
-    pub boot_policy: PathBuf,
-    /// Runtime policy.
-    #[arg(long, value_name = "FILE")]
-    pub runtime_policy: PathBuf,
+    pub ipsec: Option<PathBuf>,
+    /// What is done when evidence of the node is refused.
+    #[arg(long, default_value = "revoke")]
+    pub on_failure: Failure,
     /// A name for people [default: the first digits of the id].
     #[arg(long)]
     pub label: Option<String>,

@@ -15,7 +15,7 @@ use crate::{
     look::{activate, look, Wanted},
     node_name,
     output::Show,
-    policies::{boot_policy, runtime_policy, Policies},
+    policies::{Policies, PolicyChoice, Sources},
     record::{self, CheckedRecord},
     services::Services,
     Error, Home,
@@ -69,6 +69,11 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// Which agent answers.
+    pub(super) fn phase(&self) -> Phase {
+        self.link.phase
+    }
+
     /// What the node shows, after it has proved its AK.
     ///
     /// # Errors
@@ -153,7 +158,12 @@ async fn look_at(
         subject.evidence(services).await?.write(path)?;
     }
     let kept = LocalNode::load(home, record.node_id())?;
-    let policies = policies(options, kept.as_ref())?;
+    let sources = Sources { home, services };
+    let choices = (
+        options.boot_policy.as_ref(),
+        options.runtime_policy.as_ref(),
+    );
+    let policies = chosen(&sources, choices, kept.as_ref()).await?;
     if link.phase == Phase::Initramfs {
         let look = look(services, record, link, Wanted::Everything { ima_offset: 0 }).await?;
         let booted = appraisal::boot(record, &look, &policies)?;
@@ -164,16 +174,21 @@ async fn look_at(
     Ok(attested.ima_entries())
 }
 
-fn policies(options: &cli::Attest, kept: Option<&LocalNode>) -> Result<Policies, Error> {
-    match (&options.boot_policy, &options.runtime_policy, kept) {
-        (Some(boot), Some(runtime), _) => Policies::read(boot, runtime),
-        (boot, runtime, Some(kept)) => {
-            let mut policies = Policies::of(kept)?;
-            if let Some(path) = boot {
-                policies.boot = boot_policy(path)?;
+/// The policies that are named, else those the node was provisioned with.
+pub(super) async fn chosen(
+    sources: &Sources<'_>,
+    choices: (Option<&PolicyChoice>, Option<&PolicyChoice>),
+    kept: Option<&LocalNode>,
+) -> Result<Policies, Error> {
+    match (choices, kept) {
+        ((Some(boot), Some(runtime)), _) => sources.pair(boot, runtime).await,
+        ((boot, runtime), Some(kept)) => {
+            let mut policies = sources.of(kept).await?;
+            if let Some(choice) = boot {
+                policies.boot = sources.boot(choice).await?;
             }
-            if let Some(path) = runtime {
-                policies.runtime = runtime_policy(path)?;
+            if let Some(choice) = runtime {
+                policies.runtime = sources.runtime(choice).await?;
             }
             Ok(policies)
         }

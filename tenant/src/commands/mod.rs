@@ -7,14 +7,16 @@ mod nodes;
 mod policy;
 mod provision;
 mod remove;
+mod revocations;
 mod status;
 
 pub use approve::{approvals, approve, Approved, ApprovedList};
 pub use attest::{attest, Attested};
 pub use generate::{completions, man};
 pub use nodes::{nodes, NodeLine, NodeList};
-pub use provision::provision;
+pub use provision::{provision, reinstate};
 pub use remove::{remove, revoke, Removed, Revoked};
+pub use revocations::{revocations, Log};
 pub use status::{status, Status};
 
 use crate::{
@@ -58,6 +60,13 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
             form,
             &revoke(&home, &Services::open(&home)?, &options).await?,
         ),
+        Command::Reinstate(options) => output::print(
+            form,
+            &reinstate(&home, &Services::open(&home)?, &options).await?,
+        ),
+        Command::Revocations(options) => {
+            revocations(form, &home, &Services::open(&home)?, &options).await
+        }
         Command::Remove(options) => output::print(
             form,
             &remove(&home, &Services::open(&home)?, &options).await?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bootkeep_protocol::{
     registrar::{EkAssurance, NodeRecord},
-    verifier::{NodeStatus, State},
+    verifier::{NodeStatus, PolicyUse, State},
     NodeId, Phase,
 };
 use serde::Serialize;
@@ -35,6 +35,15 @@ pub struct NodeLine {
     /// Where it stands; absent unless enrolled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
+    /// Until when it is trusted, milliseconds since 1970 (UTC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_until_ms: Option<u64>,
+    /// The policies that count for it now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyUse>,
+    /// Its entry in the revocation log, while it is revoked there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<u64>,
     /// Agents with an open link.
     pub links: Vec<Phase>,
 }
@@ -54,6 +63,9 @@ impl NodeLine {
             assurance: None,
             enrolled: false,
             state: None,
+            trusted_until_ms: None,
+            policies: Vec::new(),
+            revocation: None,
             links: Vec::new(),
         }
     }
@@ -68,6 +80,9 @@ impl NodeLine {
         self.enrolled = true;
         self.label = status.label;
         self.state = Some(status.state);
+        self.trusted_until_ms = status.trusted_until_ms;
+        self.policies = status.policies;
+        self.revocation = status.revocation;
         self.links = status.links;
     }
 
@@ -77,6 +92,19 @@ impl NodeLine {
             None if self.links.is_empty() => "registered",
             None => "waits for you",
         }
+    }
+
+    /// Names and generations of the policies that are followed, `own` for documents.
+    fn policy_words(&self) -> String {
+        let word = |used: &PolicyUse| match &used.name {
+            None => "own".to_owned(),
+            Some(name) => {
+                let numbers: Vec<String> = used.generations.iter().map(u64::to_string).collect();
+                format!("@{name}:{}", numbers.join(","))
+            }
+        };
+        let words: Vec<String> = self.policies.iter().map(word).collect();
+        words.join(" ")
     }
 
     fn row(&self) -> Vec<String> {
@@ -91,6 +119,7 @@ impl NodeLine {
             self.node_id.short().to_owned(),
             self.state_word().to_owned(),
             assurance.to_owned(),
+            self.policy_words(),
             links.join(" "),
         ]
     }
@@ -101,7 +130,7 @@ impl Show for NodeList {
         if self.0.is_empty() {
             return "No node has registered yet.\n".into();
         }
-        let head = ["LABEL", "NODE", "STATE", "EK", "LINKS"].map(String::from);
+        let head = ["LABEL", "NODE", "STATE", "EK", "POLICIES", "LINKS"].map(String::from);
         let mut rows = vec![head.to_vec()];
         rows.extend(self.0.iter().map(NodeLine::row));
         table(&rows)

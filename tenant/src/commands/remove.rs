@@ -21,6 +21,9 @@ pub struct Revoked {
     pub state: Option<State>,
     /// Serial numbers of the certificates revoked now.
     pub certificates: Vec<String>,
+    /// Its entry in the revocation log; absent when the verifier keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
 }
 
 impl Show for Revoked {
@@ -29,8 +32,14 @@ impl Show for Revoked {
             Some(state) => format!("the verifier calls it {}", state.as_str()),
             None => "the verifier has no enrolment of it".into(),
         };
+        let log = match self.entry {
+            Some(entry) => format!(
+                "entry {entry} of the log is on its way to every peer: `bootkeep revocations` shows who has acted on it\n"
+            ),
+            None => String::new(),
+        };
         format!(
-            "{}: {verifier}; {} certificates revoked\n",
+            "{}: {verifier}; {} certificates revoked\n{log}",
             self.node_id,
             self.certificates.len()
         )
@@ -68,7 +77,8 @@ pub async fn revoke(
     }
     Ok(Revoked {
         node_id,
-        state: status.map(|status| status.state),
+        state: status.as_ref().map(|status| status.state),
+        entry: status.and_then(|status| status.revocation),
         certificates: certificates.map_or_else(Vec::new, |revoked| revoked.serials),
     })
 }

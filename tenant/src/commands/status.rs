@@ -1,16 +1,15 @@
 //! `bootkeep status NODE`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bootkeep_protocol::{
     limits::clean_text,
     registrar::{EkAssurance, NodeRecord},
-    verifier::{LinkInfo, NodeStatus},
+    verifier::{LinkInfo, NodeStatus, PolicyUse},
     NodeId,
 };
 use serde::Serialize;
 
 use crate::{
+    clock::{ago, now_ms, written},
     node_name,
     output::{table, Show},
     services::Services,
@@ -51,22 +50,6 @@ pub async fn status(home: &Home, services: &Services, name: &str) -> Result<Stat
     Ok(status)
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_millis() as u64)
-}
-
-fn ago(at_ms: u64) -> String {
-    let seconds = now_ms().saturating_sub(at_ms) / 1000;
-    match seconds {
-        0..=119 => format!("{seconds} s ago"),
-        120..=7199 => format!("{} min ago", seconds / 60),
-        7200..=172_799 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} days ago", seconds / 86_400),
-    }
-}
-
 impl Show for Status {
     fn human(&self) -> String {
         let mut rows = vec![row("node", self.node_id.to_string())];
@@ -100,6 +83,19 @@ fn registration(record: &NodeRecord) -> String {
     format!("AK generation {}, {}", record.generation, clean_text(&why))
 }
 
+/// A policy in force, for people.
+pub(super) fn policy_text(used: &PolicyUse) -> String {
+    let kind = used.kind.as_str();
+    let Some(name) = &used.name else {
+        return format!("{kind}: a document of its own");
+    };
+    let numbers: Vec<String> = used.generations.iter().map(u64::to_string).collect();
+    if numbers.is_empty() {
+        return format!("{kind}: @{name}, no generation of which counts now");
+    }
+    format!("{kind}: @{name}, generation {}", numbers.join(" and "))
+}
+
 fn verifier_rows(status: &NodeStatus) -> Vec<Vec<String>> {
     let state = format!("{}, since {}", status.state.as_str(), ago(status.since_ms));
     let mut rows = vec![row("label", status.label.as_str()), row("state", state)];
@@ -107,8 +103,23 @@ fn verifier_rows(status: &NodeStatus) -> Vec<Vec<String>> {
         let left = until.saturating_sub(now_ms()) / 1000;
         rows.push(row(
             "trusted for",
-            format!("{left} s more, unless attested again"),
+            format!(
+                "{left} s more, unless attested again (until {})",
+                written(until)
+            ),
         ));
+    }
+    rows.extend(
+        status
+            .policies
+            .iter()
+            .map(|used| row("policy", policy_text(used))),
+    );
+    if let Some(entry) = status.revocation {
+        let text = format!(
+            "entry {entry} of the log; `bootkeep revocations` shows who has acknowledged it"
+        );
+        rows.push(row("revoked", text));
     }
     for reason in &status.reasons {
         let text = format!(

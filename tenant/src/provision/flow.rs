@@ -3,8 +3,7 @@
 use bootkeep_pki::node::new_key_and_csr;
 use bootkeep_protocol::{
     ca::IssueRequest,
-    policy::PolicySource,
-    verifier::{Enrolment, NodeStatus, OnFailure, State},
+    verifier::{Enrolment, NodeStatus, State},
 };
 use bootkeep_tpkd::{seal_envelope, BootstrapKey, Envelope, Identity, Item};
 use serde::Serialize;
@@ -21,6 +20,7 @@ use crate::{
     local::LocalNode,
     node_name::{self, Named},
     output::Show,
+    policies::{Policies, Sources},
     record::{self, Belief, CheckedRecord},
     services::Services,
     Error, Home,
@@ -169,7 +169,7 @@ impl Run<'_> {
             );
             Journal::remove(self.home, node)?;
         }
-        let items = self.items(record).await?;
+        let (items, serials) = self.items(record).await?;
         let key = BootstrapKey::generate().map_err(failed)?;
         let (share_u, share_v) = key.split().map_err(failed)?;
         let envelope = seal_envelope(&key, node.as_str(), &Envelope { items })
@@ -182,12 +182,12 @@ impl Run<'_> {
             share_v: share_v.expose().as_slice().into(),
             envelope: envelope.into(),
             latched_pcr15: inputs.latched_pcr15.as_slice().into(),
-            boot_policy: PolicySource::Document(inputs.policies.boot.1.clone()),
-            runtime_policy: PolicySource::Document(inputs.policies.runtime.1.clone()),
+            boot_policy: inputs.policies.boot.source.clone(),
+            runtime_policy: inputs.policies.runtime.source.clone(),
             interval_seconds: inputs.interval,
-            addresses: Vec::new(),
-            serials: Vec::new(),
-            on_failure: OnFailure::default(),
+            addresses: inputs.addresses.clone(),
+            serials,
+            on_failure: inputs.on_failure,
         };
         let journal = Journal::begin(self.home, node, &fingerprint, &share_u, enrolment)?;
         self.timeline
@@ -200,15 +200,19 @@ impl Run<'_> {
         given.unwrap_or_else(|| record.node_id().short().to_owned())
     }
 
-    async fn items(&mut self, record: &CheckedRecord) -> Result<Vec<Item>, Error> {
+    /// The payload, and the serial numbers of the certificates in it.
+    async fn items(&mut self, record: &CheckedRecord) -> Result<(Vec<Item>, Vec<String>), Error> {
         let mut items = self.options.inputs.items(record.node_id())?;
+        let mut serials = Vec::new();
         if self.options.inputs.certificate {
-            items.push(self.certificate(record).await?);
+            let (item, serial) = self.certificate(record).await?;
+            items.push(item);
+            serials.push(serial);
         }
-        Ok(items)
+        Ok((items, serials))
     }
 
-    async fn certificate(&mut self, record: &CheckedRecord) -> Result<Item, Error> {
+    async fn certificate(&mut self, record: &CheckedRecord) -> Result<(Item, String), Error> {
         let label = self.label(record);
         let (key_pem, csr) = new_key_and_csr(&label).map_err(failed)?;
         let request = IssueRequest {
@@ -223,11 +227,21 @@ impl Run<'_> {
         .await?;
         self.timeline
             .step("certificate", format!("serial {}", issued.serial));
-        Ok(Item::Identity(Identity {
+        let identity = Identity {
             certificate_pem: issued.certificate_pem,
             key_pem: key_pem.to_string(),
             chain_pem: issued.chain_pem,
-        }))
+        };
+        Ok((Item::Identity(identity), issued.serial))
+    }
+
+    /// The policies as they count now: a name that is followed may have a newer generation than at the beginning.
+    pub(super) async fn policies(&mut self) -> Result<Policies, Error> {
+        let sources = Sources {
+            home: self.home,
+            services: self.services,
+        };
+        sources.again(&self.options.inputs.policies).await
     }
 
     async fn enrol(

@@ -173,7 +173,8 @@ impl<'r, 'a> Follower<'r, 'a> {
         if self.shows_latch(&look)? {
             return Ok(());
         }
-        let booted = appraisal::boot(self.record, &look, &self.run.options.inputs.policies)?;
+        let policies = self.run.policies().await?;
+        let booted = appraisal::boot(self.record, &look, &policies)?;
         self.run.timeline.step(
             "appraised",
             "own appraisal of quote, boot log and measurement list: good",

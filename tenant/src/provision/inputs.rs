@@ -1,11 +1,12 @@
 //! What a node is to be given, read once and checked before anything is sent.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use bootkeep_protocol::NodeId;
+use bootkeep_protocol::{limits::MAX_ADDRESSES, verifier::OnFailure, NodeId};
 use bootkeep_tpkd::{
     document_key_id, latch_digest, latched_pcr15, seal_document, DocumentKey, Item, SealedText,
     DOCUMENT_MIME, MAX_CONTAINER,
@@ -19,6 +20,8 @@ use crate::{cli, document_key, files, policies::Policies, Error};
 const MAX_LUKS_KEY: u64 = 64 * 1024;
 /// Largest file of the payload (bytes).
 const MAX_FILE: u64 = 2 * 1024 * 1024;
+/// Where a node has its IPsec group.
+const IPSEC_PATH: &str = "/etc/bootkeep/ipsec.yaml";
 /// Longest label (characters).
 const MAX_LABEL: usize = 64;
 
@@ -76,6 +79,10 @@ pub struct Inputs {
     pub certificate: bool,
     /// The policies.
     pub policies: Policies,
+    /// Addresses the node has in the owner's network.
+    pub addresses: Vec<IpAddr>,
+    /// What is done when its evidence is refused.
+    pub on_failure: OnFailure,
     /// PCR 15 after the latch.
     pub latched_pcr15: [u8; 32],
     luks: Item,
@@ -95,7 +102,7 @@ impl Inputs {
     ///
     /// # Errors
     /// [`Error::Usage`] naming what is not usable; errors of files.
-    pub fn read(options: &cli::Provision) -> Result<Self, Error> {
+    pub fn read(options: &cli::Provision, policies: Policies) -> Result<Self, Error> {
         let key = luks_key(&options.luks_key)?;
         let keys = options
             .user_data_key
@@ -106,7 +113,9 @@ impl Inputs {
             label: options.label.as_deref().map(checked_label).transpose()?,
             interval: options.interval,
             certificate: !options.no_certificate,
-            policies: Policies::read(&options.boot_policy, &options.runtime_policy)?,
+            policies,
+            addresses: addresses(&options.address)?,
+            on_failure: options.on_failure.into(),
             latched_pcr15: latched_pcr15(&latch_digest(&options.volume, &key)),
             luks: Item::LuksKey {
                 volume: options.volume.clone(),
@@ -118,7 +127,7 @@ impl Inputs {
                 .map(|path| user_data(path, &keys))
                 .transpose()?,
             keys,
-            files: options.file.iter().map(file).collect::<Result<_, _>>()?,
+            files: payload_files(options)?,
         })
     }
 
@@ -161,8 +170,9 @@ impl Inputs {
             &self.label,
             self.interval,
             self.certificate,
-            &self.policies.boot.1,
-            &self.policies.runtime.1,
+            &self.policies.boot.source,
+            &self.policies.runtime.source,
+            (&self.addresses, self.on_failure),
             &self.luks,
             user_data,
             &keys,
@@ -198,6 +208,52 @@ fn key_item(key: &DocumentKey) -> Item {
         key_id: key.key_id.clone(),
         key: key.expose().to_vec(),
     }
+}
+
+fn addresses(given: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+    let mut addresses = given.to_vec();
+    addresses.sort();
+    addresses.dedup();
+    if addresses.len() > MAX_ADDRESSES {
+        return Err(Error::Usage(format!(
+            "a node has at most {MAX_ADDRESSES} addresses"
+        )));
+    }
+    let nobody = |address: &&IpAddr| {
+        address.is_unspecified() || address.is_loopback() || address.is_multicast()
+    };
+    match addresses.iter().find(nobody) {
+        Some(address) => Err(Error::Usage(format!(
+            "{address} is no address of a node: its peers could not block it"
+        ))),
+        None => Ok(addresses),
+    }
+}
+
+fn payload_files(options: &cli::Provision) -> Result<Vec<Item>, Error> {
+    let mut items = options
+        .file
+        .iter()
+        .map(file)
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(path) = &options.ipsec {
+        items.push(ipsec(path)?);
+    }
+    Ok(items)
+}
+
+/// The group's configuration, checked here: a node that cannot read it would block its network.
+fn ipsec(path: &Path) -> Result<Item, Error> {
+    let contents = files::read(path, bootkeep_ipsec::config::MAX_BYTES as u64)?;
+    bootkeep_ipsec::config::Config::parse(&contents)
+        .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+    Ok(Item::File {
+        path: IPSEC_PATH.to_owned(),
+        mode: 0o600,
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+        contents: contents.to_vec(),
+    })
 }
 
 fn file(spec: &FileSpec) -> Result<Item, Error> {
@@ -262,6 +318,24 @@ mod tests {
         ] {
             assert!(bad.parse::<FileSpec>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn addresses_are_those_of_hosts() {
+        let read = |texts: &[&str]| {
+            let given: Vec<IpAddr> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            addresses(&given)
+        };
+        assert_eq!(read(&["10.0.0.2", "fd00::1", "10.0.0.2"]).unwrap().len(), 2);
+        for bad in ["0.0.0.0", "::", "127.0.0.1", "::1", "224.0.0.1"] {
+            assert_eq!(
+                read(&["10.0.0.1", bad]).unwrap_err().exit_code(),
+                2,
+                "{bad}"
+            );
+        }
+        let many: Vec<IpAddr> = (1..=17).map(|last| [10, 0, 0, last].into()).collect();
+        assert!(addresses(&many).is_err());
     }
 
     #[test]

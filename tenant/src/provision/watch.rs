@@ -148,6 +148,14 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// A line beside the steps.
+    pub fn note(&mut self, text: &str) {
+        // Standard error may be closed; the work goes on.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
 impl Watch for Lines {
     fn moment(&mut self, moment: &Moment) {
         let bad = ["refused", "untrusted", "revoked"].contains(&moment.step.as_str());

@@ -87,6 +87,10 @@ impl Owner {
         Home::at(&self.path())
     }
 
+    pub fn services(&self) -> bootkeep_tenant::services::Services {
+        bootkeep_tenant::services::Services::open(&self.home()).unwrap()
+    }
+
     pub async fn start_all(&self) {
         for which in [Which::Registrar, Which::Verifier, Which::Ca] {
             self.start(which).await;
@@ -146,7 +150,15 @@ async fn verifier(home: &Path) {
     let config: bootkeep_verifier::Config = load_config(&file).unwrap();
     let config = config.resolved(&file);
     let (key, registrar) = (config.state_key().unwrap(), config.registrar().unwrap());
-    let verifier = bootkeep_verifier::Verifier::open(&config.database, key, registrar)
+    let policy_keys = config.policy_keys().unwrap();
+    let verifier =
+        bootkeep_verifier::Verifier::open_with(&config.database, key, registrar, policy_keys)
+            .await
+            .unwrap();
+    let revocation_key = config.revocation_key().unwrap().unwrap();
+    let ca = config.ca_notices().unwrap();
+    verifier
+        .start_revocations(revocation_key, ca)
         .await
         .unwrap();
     let router = verifier.router();

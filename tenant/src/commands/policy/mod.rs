@@ -1,6 +1,8 @@
 //! `bootkeep policy`.
 
 mod boot;
+mod explain;
+mod objects;
 mod runtime;
 mod summary;
 
@@ -13,24 +15,30 @@ use crate::{
     cli::{self, Form, PolicyCreate},
     files::{self, PUBLIC},
     output,
-    policies::{any_policy, AnyPolicy},
+    policies::{policy_file, AnyPolicy, PolicyFile},
     services::Services,
     Error, Home,
 };
+use objects::Generation;
 use summary::Summary;
 
 pub(super) async fn run(form: Form, home: &Home, command: cli::Policy) -> Result<(), Error> {
     match command {
         cli::Policy::Create(PolicyCreate::Boot(options)) => {
-            let policy = boot::create(home, &options).await?;
-            finish(form, AnyPolicy::Boot(policy), options.out.as_deref())
+            boot::create(form, home, &options).await
         }
         cli::Policy::Create(PolicyCreate::Runtime(options)) => {
             let policy = runtime::create(home, &options).await?;
             finish(form, AnyPolicy::Runtime(policy), options.out.as_deref())
         }
-        cli::Policy::Show { file } => output::print(form, &Summary::of(&any_policy(&file)?)),
-        cli::Policy::Check { file } => check(form, &file),
+        cli::Policy::Show { file } => show(form, home, &file).map(drop),
+        cli::Policy::Check { file } => check(form, home, &file),
+        cli::Policy::Sign(options) => objects::sign(form, home, &options),
+        cli::Policy::Push { file } => objects::push(form, home, &file).await,
+        cli::Policy::Publish(options) => objects::publish(form, home, &options).await,
+        cli::Policy::List => objects::list(form, home).await,
+        cli::Policy::Retire(options) => objects::retire(form, home, &options).await,
+        cli::Policy::Explain(options) => explain::explain(form, home, &options).await,
     }
 }
 
@@ -46,15 +54,26 @@ fn finish(form: Form, policy: AnyPolicy, out: Option<&Path>) -> Result<(), Error
     output::print_beside(form, &Summary::of(&policy), out.is_some())
 }
 
+/// Shows a document, or a signed policy whose signature is the owner's.
+fn show(form: Form, home: &Home, file: &Path) -> Result<AnyPolicy, Error> {
+    match policy_file(file)? {
+        PolicyFile::Document(policy) => {
+            output::print(form, &Summary::of(&policy))?;
+            Ok(policy)
+        }
+        PolicyFile::Signed(envelope) => {
+            let signed = objects::verified(home, file, &envelope)?;
+            let policy = objects::document_of(&signed);
+            let both = summary::Signed::new(Generation::of(&signed), Summary::of(&policy));
+            output::print(form, &both)?;
+            Ok(policy)
+        }
+    }
+}
+
 /// A policy that accepts nothing is no use; warnings are shown and do not fail.
-fn check(form: Form, file: &Path) -> Result<(), Error> {
-    let policy = any_policy(file)?;
-    output::print(form, &Summary::of(&policy))?;
-    let empty = match &policy {
-        AnyPolicy::Boot(policy) => policy.is_empty(),
-        AnyPolicy::Runtime(policy) => policy.is_empty(),
-    };
-    if empty {
+fn check(form: Form, home: &Home, file: &Path) -> Result<(), Error> {
+    if show(form, home, file)?.is_empty() {
         return Err(Error::Failed(format!("{} accepts nothing", file.display())));
     }
     Ok(())

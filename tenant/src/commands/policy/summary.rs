@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::boot;
+use super::objects::Generation;
 use crate::{output::Show, policies::AnyPolicy};
 
 /// What a policy asks for.
@@ -11,12 +11,10 @@ use crate::{output::Show, policies::AnyPolicy};
 pub(super) enum Summary {
     /// A boot policy.
     Boot {
-        /// Accepted values by PCR.
-        values: Vec<(u8, usize)>,
-        /// Whether a node without an event log is refused.
-        event_log_required: bool,
-        /// Accepted events by PCR, with their notes.
-        events: Vec<(u8, Vec<String>)>,
+        /// The version of the document.
+        version: u32,
+        /// What it asks for, a line for each rule.
+        rules: Vec<String>,
         /// What a person should know.
         warnings: Vec<String>,
     },
@@ -35,20 +33,8 @@ impl Summary {
     pub(super) fn of(policy: &AnyPolicy) -> Self {
         match policy {
             AnyPolicy::Boot(policy) => Self::Boot {
-                values: policy
-                    .pcrs
-                    .iter()
-                    .map(|(pcr, values)| (*pcr, values.len()))
-                    .collect(),
-                event_log_required: policy.event_log.required,
-                events: policy
-                    .event_log
-                    .events
-                    .iter()
-                    .map(|(pcr, rules)| {
-                        (*pcr, rules.iter().map(|rule| rule.note.clone()).collect())
-                    })
-                    .collect(),
+                version: policy.version(),
+                rules: policy.summary(),
                 warnings: policy.warnings(),
             },
             AnyPolicy::Runtime(policy) => Self::Runtime {
@@ -57,6 +43,14 @@ impl Summary {
                 warnings: policy.warnings(),
             },
         }
+    }
+
+    /// With more for a person to know.
+    pub(super) fn with(mut self, notes: Vec<String>) -> Self {
+        match &mut self {
+            Self::Boot { warnings, .. } | Self::Runtime { warnings, .. } => warnings.extend(notes),
+        }
+        self
     }
 
     fn warnings(&self) -> &[String] {
@@ -69,12 +63,13 @@ impl Summary {
 impl Show for Summary {
     fn human(&self) -> String {
         let mut text = match self {
-            Self::Boot {
-                values,
-                event_log_required,
-                events,
-                ..
-            } => boot::text(values, *event_log_required, events),
+            Self::Boot { version, rules, .. } => {
+                let mut text = format!("boot policy, version {version}\n");
+                for rule in rules {
+                    text.push_str(&format!("  {rule}\n"));
+                }
+                text
+            }
             Self::Runtime {
                 files, excludes, ..
             } => {
@@ -89,5 +84,24 @@ impl Show for Summary {
             text.push_str(&format!("warning: {warning}\n"));
         }
         text
+    }
+}
+
+/// A signed policy: whose generation it is, and what it asks for.
+#[derive(Debug, Serialize)]
+pub(super) struct Signed {
+    signed: Generation,
+    policy: Summary,
+}
+
+impl Signed {
+    pub(super) fn new(signed: Generation, policy: Summary) -> Self {
+        Self { signed, policy }
+    }
+}
+
+impl Show for Signed {
+    fn human(&self) -> String {
+        self.signed.human() + &self.policy.human()
     }
 }
