@@ -187,9 +187,11 @@ impl Ipsec {
     /// Whether anything is new about where nodes are.
     fn learn(&self, associations: &[Association]) -> bool {
         let mut state = self.state();
-        associations
+        // Every one is learned, so no short cut.
+        let new = associations
             .iter()
-            .fold(false, |new, association| state.learn(association) || new)
+            .filter(|association| state.learn(association));
+        new.count() > 0
     }
 }
 
