@@ -82,6 +82,8 @@ fn is_clean(folder: &Path) -> bool {
 #[test]
 fn files_get_their_mode_and_missing_folders_are_made() {
     let machine = Machine::new();
+    // As in the unit: it must not close the folders to the files' owners.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     for (path, mode) in [
         ("/token", 0o600),
         ("/etc/app/deep/key.pem", 0o640),
@@ -97,6 +99,8 @@ fn files_get_their_mode_and_missing_folders_are_made() {
             "{path}"
         );
     }
+    let folder = fs::metadata(machine.root().join("etc/app/deep")).unwrap();
+    assert_eq!(folder.mode() & 0o7777, 0o755);
     assert!(is_clean(&machine.root()));
 }
 
