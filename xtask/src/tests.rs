@@ -31,11 +31,18 @@ struct RootTest {
 }
 
 /// All of them but [`real_cloud_init`], which needs a root file system too.
-const AS_ROOT: &[RootTest] = &[RootTest {
-    what: "strongSwan in network namespaces",
-    package: "bootkeep-ipsec",
-    test: "namespaces",
-}];
+const AS_ROOT: &[RootTest] = &[
+    RootTest {
+        what: "strongSwan in network namespaces",
+        package: "bootkeep-ipsec",
+        test: "namespaces",
+    },
+    RootTest {
+        what: "the enforcer with strongSwan",
+        package: "bootkeep-runtime-agent",
+        test: "strongswan",
+    },
+];
 
 /// `cargo xtask test [--fast]`.
 pub(crate) fn all(workspace: &Workspace, progress: Progress, fast: bool) -> Result<ExitCode> {
