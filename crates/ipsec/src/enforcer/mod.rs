@@ -13,6 +13,7 @@ use std::{
 use bootkeep_protocol::revocation::Enforcement;
 
 use crate::{
+    config::GroupPeer,
     ike::{is_ours, Association, Ike},
     kernel::{Changes, Kernel, KernelError},
     vici::ViciError,
@@ -115,9 +116,9 @@ impl Ipsec {
     pub async fn reinstate(&self, peer: &Peer) -> Outcome {
         self.state().reinstate(&peer.host_name);
         let kernel = self.apply();
-        let is_it = |listed: &crate::config::GroupPeer| {
-            let id = listed.node_id.as_ref().map(|id| id.host_name());
-            id.is_none_or(|name| name == peer.host_name)
+        let is_it = |listed: &GroupPeer| match &listed.node_id {
+            Some(id) => id.host_name() == peer.host_name,
+            None => listed.addresses.iter().any(|a| peer.addresses.contains(a)),
         };
         let begun = self.0.ike.begin(&self.0.config, is_it).await;
         Outcome::of_return(kernel, begun)
@@ -142,7 +143,7 @@ impl Ipsec {
         self.state().all = false;
         let kernel = self.apply();
         let revoked = self.state().names();
-        let is_good = |listed: &crate::config::GroupPeer| {
+        let is_good = |listed: &GroupPeer| {
             let id = listed.node_id.as_ref().map(|id| id.host_name());
             id.is_none_or(|name| !revoked.contains(&name))
         };

@@ -15,13 +15,41 @@ use super::{
 };
 use crate::config::Clear;
 
-/// In `xfrm_selector.user` of every policy of ours.
-const OURS: u32 = 0x0b00_7dad;
+/// What a policy of ours is for. The number stands in `xfrm_selector.user`: one for each purpose, so that policies for
+/// different purposes stand beside each other as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    /// Block a node.
+    Node = 0x0b00_7d01,
+    /// Pass what goes in clear while a group is blocked.
+    Clear = 0x0b00_7d02,
+    /// Block a group.
+    Group = 0x0b00_7d03,
+}
 
-/// Smaller comes first. strongSwan's own begin at 100,000.
-const PRIORITY_NODE: u32 = 2001;
-const PRIORITY_CLEAR: u32 = 2002;
-const PRIORITY_GROUP: u32 = 2003;
+impl Purpose {
+    fn of(user: u32) -> Option<Self> {
+        [Self::Node, Self::Clear, Self::Group]
+            .into_iter()
+            .find(|purpose| *purpose as u32 == user)
+    }
+
+    /// Smaller comes first. strongSwan's own begin at 100,000.
+    fn priority(self) -> u32 {
+        match self {
+            Self::Node => 2001,
+            Self::Clear => 2002,
+            Self::Group => 2003,
+        }
+    }
+
+    fn action(self) -> u8 {
+        match self {
+            Self::Clear => ALLOW,
+            Self::Node | Self::Group => BLOCK,
+        }
+    }
+}
 
 const ALLOW: u8 = 0;
 const BLOCK: u8 = 1;
@@ -33,9 +61,8 @@ const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
 
 /// Offsets in `struct xfrm_userpolicy_info`, which begins with the selector.
-const PRIORITY: usize = 152;
+const USER: usize = 52;
 const DIRECTION: usize = 160;
-const ACTION: usize = 161;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
@@ -59,23 +86,17 @@ struct Selector {
 pub(super) struct Policy {
     selector: Selector,
     direction: Direction,
-    priority: u32,
-    allows: bool,
+    purpose: Purpose,
 }
 
 impl Policy {
     /// All that are wanted.
     pub(super) fn of(wanted: &Wanted) -> BTreeSet<Self> {
         let mut all = BTreeSet::new();
-        for node in &wanted.nodes {
-            all.extend(blocks(*node, PRIORITY_NODE));
-        }
-        for network in &wanted.group {
-            // A node that is blocked by itself has this selector already, at the higher priority.
-            if !wanted.nodes.contains(network) {
-                all.extend(blocks(*network, PRIORITY_GROUP));
-            }
-        }
+        let nodes = wanted.nodes.iter();
+        all.extend(nodes.flat_map(|node| blocks(*node, Purpose::Node)));
+        let group = wanted.group.iter();
+        all.extend(group.flat_map(|network| blocks(*network, Purpose::Group)));
         if !wanted.group.is_empty() {
             all.extend(wanted.clear.iter().flat_map(passes));
             all.extend(NEIGHBOUR.into_iter().flat_map(neighbour));
@@ -89,12 +110,12 @@ impl Policy {
             Direction::Out => self.selector.destination,
             _ => self.selector.source,
         };
-        (!self.allows && self.direction != Direction::Forward).then_some(network)
+        (self.purpose != Purpose::Clear && self.direction != Direction::Forward).then_some(network)
     }
 }
 
 /// Everything to it, from it, and forwarded either way.
-fn blocks(network: IpNet, priority: u32) -> [Policy; 4] {
+fn blocks(network: IpNet, purpose: Purpose) -> [Policy; 4] {
     let policy = |source, destination, direction| Policy {
         selector: Selector {
             source,
@@ -104,8 +125,7 @@ fn blocks(network: IpNet, priority: u32) -> [Policy; 4] {
             destination_port: None,
         },
         direction,
-        priority,
-        allows: false,
+        purpose,
     };
     let any = everything(network);
     [
@@ -128,8 +148,7 @@ fn passes(clear: &Clear) -> [Policy; 2] {
             destination_port: ports.1,
         },
         direction,
-        priority: PRIORITY_CLEAR,
-        allows: true,
+        purpose: Purpose::Clear,
     };
     [
         policy(any, clear.network, (None, clear.port), Direction::Out),
@@ -149,8 +168,7 @@ fn neighbour(kind: u16) -> [Policy; 2] {
             destination_port: None,
         },
         direction,
-        priority: PRIORITY_CLEAR,
-        allows: true,
+        purpose: Purpose::Clear,
     })
 }
 
@@ -175,33 +193,22 @@ pub(super) fn add(socket: &mut Socket, policy: &Policy) -> Result<(), KernelErro
     let unlimited = (0..4)
         .fold(Body::default(), |body, _| body.u64(u64::MAX))
         .zeros(32);
-    let body = selector(&policy.selector)
+    let body = selector(policy)
         .bytes(&unlimited.0)
         .zeros(32)
-        .u32(policy.priority)
+        .u32(policy.purpose.priority())
         .u32(0)
         .u8(policy.direction as u8)
-        .u8(if policy.allows { ALLOW } else { BLOCK })
+        .u8(policy.purpose.action())
         .zeros(6);
     match socket.change("add a policy", NEWPOLICY, &body) {
-        Err(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(EEXIST) => {
-            replace(socket, policy, &body)
-        }
+        Err(KernelError::Refused { source, .. }) if source.raw_os_error() == Some(EEXIST) => Ok(()),
         other => other,
     }
 }
 
-/// The same selector is there with another priority: a node that was blocked with its group, or the other way round.
-fn replace(socket: &mut Socket, policy: &Policy, body: &Body) -> Result<(), KernelError> {
-    remove(socket, policy)?;
-    socket.change("add a policy", NEWPOLICY, body)
-}
-
 pub(super) fn remove(socket: &mut Socket, policy: &Policy) -> Result<(), KernelError> {
-    let body = selector(&policy.selector)
-        .u32(0)
-        .u8(policy.direction as u8)
-        .zeros(3);
+    let body = selector(policy).u32(0).u8(policy.direction as u8).zeros(3);
     match socket.change("remove a policy", DELPOLICY, &body) {
         Err(KernelError::Refused { source, .. }) if is_gone(&source) => Ok(()),
         other => other,
@@ -213,7 +220,8 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Ports are in network byte order.
-fn selector(selector: &Selector) -> Body {
+fn selector(policy: &Policy) -> Body {
+    let selector = &policy.selector;
     let port = |port: Option<u16>| {
         let mask = if port.is_some() { u16::MAX } else { 0 };
         [port.unwrap_or(0).to_be_bytes(), mask.to_be_bytes()].concat()
@@ -229,15 +237,15 @@ fn selector(selector: &Selector) -> Body {
         .u8(selector.protocol)
         .zeros(3)
         .u32(0)
-        .u32(OURS)
+        .u32(policy.purpose as u32)
 }
 
 /// One of ours, or none.
 fn read(body: &[u8]) -> Result<Option<Policy>, KernelError> {
     let fields = Fields(body);
-    if fields.u32(52)? != OURS {
+    let Some(purpose) = Purpose::of(fields.u32(USER)?) else {
         return Ok(None);
-    }
+    };
     let direction = match fields.u8(DIRECTION)? {
         0 => Direction::In,
         1 => Direction::Out,
@@ -247,8 +255,7 @@ fn read(body: &[u8]) -> Result<Option<Policy>, KernelError> {
     Ok(Some(Policy {
         selector: read_selector(fields)?,
         direction,
-        priority: fields.u32(PRIORITY)?,
-        allows: fields.u8(ACTION)? == ALLOW,
+        purpose,
     }))
 }
 
@@ -277,12 +284,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_of_the_headers() {
-        let policy = &blocks("10.0.0.1/32".parse().unwrap(), PRIORITY_NODE)[0];
-        assert_eq!(selector(&policy.selector).0.len(), 56);
-    }
-
-    #[test]
     fn a_selector_is_read_as_it_was_written() {
         for network in ["10.0.0.1/32", "10.0.0.0/8", "fd00::1/128", "fd00::/64"] {
             let clear = Clear {
@@ -291,25 +292,31 @@ mod tests {
                 port: Some(8894),
             };
             let pass = passes(&clear);
-            let blocked = blocks(network.parse().unwrap(), PRIORITY_GROUP);
+            let blocked = blocks(network.parse().unwrap(), Purpose::Group);
             for policy in pass.iter().chain(&blocked).chain(&neighbour(135)) {
-                let bytes = selector(&policy.selector).0;
+                let bytes = selector(policy).0;
+                assert_eq!(bytes.len(), 56, "the size in linux/xfrm.h");
                 assert_eq!(read_selector(Fields(&bytes)).unwrap(), policy.selector);
             }
         }
     }
 
     #[test]
-    fn a_blocked_node_stays_blocked_with_its_group() {
-        let node: IpNet = "10.0.0.1/32".parse().unwrap();
+    fn policies_for_different_purposes_have_different_selectors() {
+        let network: IpNet = "10.0.0.1/32".parse().unwrap();
+        let clear = Clear {
+            network,
+            protocol: None,
+            port: None,
+        };
         let wanted = Wanted {
-            nodes: [node].into(),
-            group: [node].into(),
-            clear: Vec::new(),
+            nodes: [network].into(),
+            group: [network].into(),
+            clear: vec![clear],
         };
         let policies = Policy::of(&wanted);
-        let about: Vec<_> = policies.iter().filter(|p| !p.allows).collect();
-        assert_eq!(about.len(), 4);
-        assert!(about.iter().all(|p| p.priority == PRIORITY_NODE));
+        let key = |policy: &Policy| (selector(policy).0, policy.direction);
+        let keys: BTreeSet<_> = policies.iter().map(key).collect();
+        assert_eq!(keys.len(), policies.len());
     }
 }

@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod charon;
+mod failing;
 mod figures;
 mod inside;
+mod kernel;
 mod node;
 mod traffic;
 mod world;

@@ -8,7 +8,7 @@ use std::{
     sync::Mutex,
 };
 
-use bootkeep_ipsec::{Ipsec, Peer};
+use bootkeep_ipsec::{Ipsec, Outcome, Peer};
 use bootkeep_pki::node::{new_key_and_csr, NodeAuthority, NodeCertificate, NodeCertificateTerms};
 use bootkeep_protocol::NodeId;
 
@@ -16,6 +16,13 @@ use crate::{
     charon::Charon,
     inside::{enter, in_namespace, run},
 };
+
+/// Whether the group's file says who is at which address.
+#[derive(Clone, Copy)]
+pub(crate) enum Ids {
+    Known,
+    Unknown,
+}
 
 pub(crate) struct Node {
     pub(crate) namespace: String,
@@ -29,14 +36,14 @@ pub(crate) struct Node {
 
 impl Node {
     /// The node of this number, of three; connected to the bridge `switch`.
-    pub(crate) fn start(number: u8, authority: &NodeAuthority, root: &Path) -> Self {
+    pub(crate) fn start(number: u8, ids: Ids, authority: &NodeAuthority, root: &Path) -> Self {
         let namespace = format!("n{number}");
         let folder = root.join(&namespace);
         fs::create_dir(&folder).unwrap();
         network(number, &namespace);
         let id = id_of(number);
         let certificate = identity(&id, authority, &folder);
-        fs::write(folder.join("ipsec.yaml"), group(number, &folder)).unwrap();
+        fs::write(folder.join("ipsec.yaml"), group(number, ids, &folder)).unwrap();
         let ipsec = Ipsec::load(&folder.join("ipsec.yaml"), &folder)
             .unwrap()
             .unwrap();
@@ -76,6 +83,14 @@ impl Node {
     ) -> T {
         let ipsec = self.ipsec.clone();
         in_namespace(&self.namespace, || runtime().block_on(work(ipsec)))
+    }
+
+    pub(crate) fn revoke(&self, peer: &Peer) -> Outcome {
+        self.ask(|ipsec| async move { ipsec.revoke(peer).await })
+    }
+
+    pub(crate) fn reinstate(&self, peer: &Peer) -> Outcome {
+        self.ask(|ipsec| async move { ipsec.reinstate(peer).await })
     }
 
     pub(crate) fn has_association_with(&self, other: &Self) -> bool {
@@ -159,12 +174,15 @@ fn identity(id: &NodeId, authority: &NodeAuthority, folder: &Path) -> NodeCertif
 }
 
 /// ESP in user space knows tunnel mode only, no policies that wait for traffic, no extended sequence numbers.
-fn group(number: u8, folder: &Path) -> String {
+fn group(number: u8, ids: Ids, folder: &Path) -> String {
     let peer = |other: u8| {
+        let id = match ids {
+            Ids::Known => format!(" node_id: {},", id_of(other)),
+            Ids::Unknown => String::new(),
+        };
         format!(
-            "  - {{ addresses: [{}], node_id: {}, subnets: [{}] }}\n",
+            "  - {{ addresses: [{}],{id} subnets: [{}] }}\n",
             outer(other),
-            id_of(other),
             inner(other)
         )
     };

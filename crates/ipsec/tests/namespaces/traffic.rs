@@ -74,7 +74,7 @@ impl Flows {
             .unwrap_or(&0)
     }
 
-    fn received(&self, from: usize, to: usize) -> u64 {
+    pub(crate) fn arrived(&self, from: usize, to: usize) -> u64 {
         *self
             .counts
             .lock()
@@ -88,7 +88,7 @@ impl Flows {
     pub(crate) fn lost_between(&self, from: usize, to: usize) -> u64 {
         let sent = self.sent(from, to);
         sleep(Duration::from_millis(500));
-        sent.saturating_sub(self.received(from, to))
+        sent.saturating_sub(self.arrived(from, to))
     }
 
     /// Both ways, with all others.
@@ -107,16 +107,18 @@ impl Flows {
         let pairs: Vec<Pair> = others
             .flat_map(|other| [(node, other), (other, node)])
             .collect();
-        let before: Vec<u64> = pairs
-            .iter()
-            .map(|(from, to)| self.received(*from, *to))
-            .collect();
+        self.wait_for(world, &pairs);
+    }
+
+    /// Until more has arrived over each of these.
+    pub(crate) fn wait_for(&self, world: &World, pairs: &[Pair]) {
+        let now = || pairs.iter().map(|(from, to)| self.arrived(*from, *to));
+        let before: Vec<u64> = now().collect();
         let begun = Instant::now();
-        let is_more = |(pair, before): (&Pair, &u64)| self.received(pair.0, pair.1) > *before;
-        while !pairs.iter().zip(&before).all(is_more) {
+        while now().zip(&before).any(|(now, before)| now <= *before) {
             assert!(
                 begun.elapsed() < PATIENCE,
-                "traffic does not come back\n{}",
+                "no traffic over one of {pairs:?}\n{}",
                 world.story()
             );
             sleep(Duration::from_millis(2));

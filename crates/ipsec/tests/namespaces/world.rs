@@ -9,7 +9,10 @@ use std::{
 use bootkeep_ipsec::{Ipsec, Peer};
 use bootkeep_pki::node::{NodeAuthority, RevokedSerial};
 
-use crate::{inside::run, node::Node};
+use crate::{
+    inside::run,
+    node::{Ids, Node},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -21,13 +24,21 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn of_three() -> Self {
+        Self::new(Ids::Known)
+    }
+
+    pub(crate) fn of_three_without_ids() -> Self {
+        Self::new(Ids::Unknown)
+    }
+
+    fn new(ids: Ids) -> Self {
         std::fs::create_dir("/run/netns").unwrap();
         run(&["ip", "link", "add", "switch", "type", "bridge"]);
         run(&["ip", "link", "set", "switch", "up"]);
         let root = tempfile::tempdir().unwrap();
         let authority = NodeAuthority::generate("nodes").unwrap();
         let nodes: Vec<Node> = (1..=3)
-            .map(|number| Node::start(number, &authority, root.path()))
+            .map(|number| Node::start(number, ids, &authority, root.path()))
             .collect();
         let world = Self {
             nodes,
