@@ -89,6 +89,11 @@ fn table(rules: &str, cases: &[(Entry, &str)]) {
 
 #[test]
 fn files_are_accepted_by_path_and_digest() {
+    // The same 32 bytes, but of fs-verity: that is another digest.
+    let verity = entry(|machine| {
+        let field = [b"verity:sha256:\0".as_slice(), &Sha256::digest(b"")].concat();
+        machine.measure_field("ima-ngv2", "/usr/bin/empty", &field, false);
+    });
     table(
         "also_under: [ /sysroot ]\n",
         &[
@@ -96,6 +101,7 @@ fn files_are_accepted_by_path_and_digest() {
             (file("/sysroot/usr/bin/empty", b""), "accepted"),
             (file("/sysrootusr/bin/empty", b""), "file-not-listed"),
             (file("/usr/bin/empty", b"x"), "file-digest"),
+            (verity, "file-digest-algorithm"),
             (file("/usr/bin/empty2", b""), "file-not-listed"),
             (
                 signed("/usr/bin/empty", "sha512", "p256-sha512.sig"),
