@@ -8,6 +8,7 @@
 // A target reports by panicking: that is what a fuzzer sees.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod boot;
 mod certificate;
 mod frames;
 mod ima_rules;
@@ -16,6 +17,7 @@ mod logs;
 mod quote;
 mod sealed;
 
+pub use boot::{boot_event, boot_policy, signature_lists};
 pub use certificate::ek_certificate;
 pub use frames::frames;
 pub use ima_rules::{device_mapper, file_signature, path_pattern, runtime_policy};
@@ -28,10 +30,13 @@ pub use sealed::container;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("quote", quote),
     ("key_public", key_public),
     ("event_log", event_log),
+    ("boot_event", boot_event),
+    ("signature_lists", signature_lists),
+    ("boot_policy", boot_policy),
     ("ima_binary", ima_binary),
     ("ima_ascii", ima_ascii),
     ("file_signature", file_signature),

@@ -20,6 +20,7 @@ pub fn event_log(input: &[u8]) {
             shown.chars().take(512).collect::<String>()
         );
         let _ = event.digest_covers_data();
+        let _ = event.claim();
     }
     assert_eq!(log.replay().iter().count(), 24);
 }
