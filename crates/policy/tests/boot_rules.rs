@@ -7,6 +7,24 @@ use boot_log::{db_signatures, sha256, vendor_certificate, wide, Boot, COMMAND_LI
 use bootkeep_evidence::eventlog::{kind, EventLog, Guid, SignatureLists};
 use bootkeep_policy::{BootPolicy, Live, PolicyError};
 
+/// The corpus of the fuzzers, which `tpm2_eventlog` reads as well, holds these very boots.
+#[test]
+fn boots_made_by_code_are_in_the_corpus() {
+    for (name, boot) in [
+        ("made-shim-grub.bin", Boot::shim_grub()),
+        ("made-uki.bin", Boot::uki()),
+    ] {
+        let path = format!(
+            "{}/../../fuzz/corpus/event_log/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        if std::env::var_os("BOOTKEEP_WRITE_CORPUS").is_some() {
+            std::fs::write(&path, boot.bytes()).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), boot.bytes(), "{name}");
+    }
+}
+
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes
         .as_ref()
@@ -892,6 +910,59 @@ fn documents_are_read_strictly() {
         "version: 2\nuki: { signed: { keys: [x] } }\n".into(),
     ] {
         assert!(BootPolicy::from_yaml(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+/// Every example of the manual together is a policy, and every code there is one of the program's.
+#[test]
+fn the_manual_is_true() {
+    let manual = include_str!("../../../docs/policies-boot.md");
+    let yaml: String = manual
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|part| part.split("```").next())
+        .collect();
+    let pem = include_str!("data/uki/pub.pem").replace('\n', "\\n");
+    let yaml = yaml
+        .replace("-----BEGIN PUBLIC KEY-----\\n…", &pem)
+        .replace("\"pol\": \"…\"", &format!("\"pol\": \"{}\"", hex([1; 32])))
+        .replace("… ", "");
+    let mut text = yaml;
+    for name in [
+        "<fingerprint>",
+        "<digest>",
+        "<sha256>",
+        "<value>",
+        "<Authenticode SHA-256>",
+    ] {
+        text = text.replace(name, &hex([7; 32]));
+    }
+    let read = policy(&text);
+    assert!(!read.is_empty());
+    let sources = [
+        "command_line",
+        "firmware",
+        "grub",
+        "look",
+        "phases",
+        "rules",
+        "secure_boot",
+        "stages",
+        "uki",
+    ];
+    for source in sources {
+        let path = format!("{}/src/boot/{source}.rs", env!("CARGO_MANIFEST_DIR"));
+        let code = std::fs::read_to_string(path).unwrap();
+        for code in code
+            .split("\"boot.")
+            .skip(1)
+            .filter_map(|part| part.split('"').next())
+        {
+            let last = code.rsplit('.').next().unwrap();
+            let whole = format!("boot.{code}");
+            let known = manual.contains(&whole) || manual.contains(&format!("`.{last}`"));
+            assert!(code.contains('{') || known, "{whole} is not in the manual");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
         SecureBoot, Separators, SignerRule, StageRule, StageSource, UkiRule,
     },
     grub::is_command_line,
-    pattern::Pattern,
+    pattern::{Pattern, MAX_PATTERN},
     phases,
     v1::EventRule,
     validate, BootPolicy,
@@ -386,6 +386,7 @@ impl Maker<'_, '_> {
             self.values([8, 12]);
         }
         if grub && texts && self.wants(8) {
+            self.long_commands();
             let commands = self.commands();
             self.policy.grub = Some(GrubRule {
                 commands,
@@ -399,9 +400,30 @@ impl Maker<'_, '_> {
         }
     }
 
+    /// Commands that are too long for a pattern, by digest.
+    fn long_commands(&mut self) {
+        let long = self.boots.iter().flat_map(|boot| {
+            boot.pick(8, |event, claim| match claim {
+                Claim::Text(text) if text.text.len() > MAX_PATTERN => Some(event.digest),
+                _ => None,
+            })
+        });
+        let rules: Vec<EventRule> = long
+            .map(|digest| EventRule {
+                digest: digest.into(),
+                note: "a long command of GRUB".to_owned(),
+            })
+            .collect();
+        if !rules.is_empty() {
+            self.policy.events.insert(8, rules);
+        }
+    }
+
     fn commands(&self) -> Vec<Pattern> {
         let strings = self.boots.iter().flat_map(|boot| boot.strings(8));
-        let commands: BTreeSet<String> = strings.filter(|text| !is_command_line(text)).collect();
+        let commands: BTreeSet<String> = strings
+            .filter(|text| !is_command_line(text) && text.len() <= MAX_PATTERN)
+            .collect();
         let patterns = commands.iter().map(|text| any_version(text));
         let mut all: Vec<Pattern> = Vec::new();
         for pattern in patterns {

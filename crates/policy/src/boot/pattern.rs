@@ -3,8 +3,8 @@
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-/// Longest pattern (bytes).
-const MAX_PATTERN: usize = 4096;
+/// Longest pattern (bytes): GRUB measures a menu's whole body as one command.
+pub(super) const MAX_PATTERN: usize = 64 * 1024;
 /// Largest compiled expression (bytes).
 const MAX_COMPILED: usize = 1 << 20;
 
@@ -141,6 +141,7 @@ fn compile(text: &str) -> Result<Regex, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
