@@ -11,7 +11,7 @@ use axum::{
 };
 use bootkeep_protocol::{
     ca::{CertificateRecord, IssueRequest, Issued, RevokeCertificates, RevokedCertificates},
-    limits::{clean_text, MAX_CERTIFICATE, MAX_TEXT},
+    limits::{clean_text, MAX_CERTIFICATE, MAX_SERIALS, MAX_TEXT},
     NodeId, Problem, ProblemKind, Role,
 };
 use bootkeep_service::{BoundedJson, Peer, ProblemResponse};
@@ -76,9 +76,15 @@ async fn revoke(
     BoundedJson(request): BoundedJson<RevokeCertificates>,
 ) -> Answer<RevokedCertificates> {
     peer.require(&[Role::Tenant, Role::Verifier])?;
+    if request.keep.len() > MAX_SERIALS {
+        let detail = format!("at most {MAX_SERIALS} serial numbers can be kept");
+        return Err(Problem::new(ProblemKind::Malformed, "too-many-serials", detail).into());
+    }
     let reason = clean_text(&request.reason);
     Ok(Json(
-        ca.revoke(&node, &reason).await.map_err(Problem::from)?,
+        ca.revoke(&node, &reason, &request.keep)
+            .await
+            .map_err(Problem::from)?,
     ))
 }
 

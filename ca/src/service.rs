@@ -160,10 +160,11 @@ impl Ca {
         &self,
         node: &NodeId,
         reason: &str,
+        keep: &[String],
     ) -> Result<RevokedCertificates, CaError> {
         let (serials, crl) = self
             .database
-            .revoke(node, reason, now(), |new| self.sign(new))
+            .revoke(node, reason, keep, now(), |new| self.sign(new))
             .await?;
         let crl_number = crl.number;
         let der = crl.der.clone();

@@ -121,6 +121,7 @@ impl Database {
         &self,
         node: &NodeId,
         reason: &str,
+        keep: &[String],
         now: u64,
         list: impl FnOnce(&CrlContents) -> Result<Crl, CaError>,
     ) -> Result<(Vec<String>, Crl), CaError> {
@@ -133,13 +134,16 @@ impl Database {
         .fetch_all(&mut *transaction)
         .await?;
         let serials = rows.iter().map(|row| row.try_get("serial"));
-        let serials = serials.collect::<Result<Vec<String>, _>>()?;
-        sqlx::query("UPDATE certificates SET revoked_at = $2, reason = $3 WHERE node_id = $1 AND revoked_at = 0")
-            .bind(node.as_str())
-            .bind(signed(now)?)
-            .bind(reason)
-            .execute(&mut *transaction)
-            .await?;
+        let mut serials = serials.collect::<Result<Vec<String>, _>>()?;
+        serials.retain(|serial| !keep.contains(serial));
+        for serial in &serials {
+            sqlx::query("UPDATE certificates SET revoked_at = $2, reason = $3 WHERE serial = $1")
+                .bind(serial.as_str())
+                .bind(signed(now)?)
+                .bind(reason)
+                .execute(&mut *transaction)
+                .await?;
+        }
         let crl = put_list(&mut transaction, number, now, list).await?;
         transaction.commit().await?;
         Ok((serials, crl))

@@ -74,6 +74,30 @@ async fn a_certificate_is_good_until_it_is_revoked_postgresql() {
     a_certificate_is_good_until_it_is_revoked(Database::postgres()).await;
 }
 
+async fn a_late_notice_leaves_the_new_certificate_alone(database: Database) {
+    let front = Front::start(&database).await;
+    let old = front.issue(&request("one", "web-1.example")).await.unwrap();
+    let new = front.issue(&request("one", "web-1.example")).await.unwrap();
+    let other = front.issue(&request("two", "web-2.example")).await.unwrap();
+    let keep = [new.serial.as_str(), other.serial.as_str()];
+    let revoked = front.revoke_but(&node("one"), &keep).await;
+    assert_eq!(revoked.serials, [old.serial.clone()]);
+    let crl = front.crl().await;
+    assert_eq!(revoked.crl.as_slice(), crl);
+    assert!(verify(&old, &crl).is_err());
+    verify(&new, &crl).unwrap();
+}
+
+#[tokio::test]
+async fn a_late_notice_leaves_the_new_certificate_alone_sqlite() {
+    a_late_notice_leaves_the_new_certificate_alone(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_late_notice_leaves_the_new_certificate_alone_postgresql() {
+    a_late_notice_leaves_the_new_certificate_alone(Database::postgres()).await;
+}
+
 #[tokio::test]
 async fn a_certificate_says_what_ipsec_and_tls_need() {
     let front = Front::alone().await;

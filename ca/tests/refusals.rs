@@ -62,7 +62,10 @@ async fn a16_each_route_demands_its_role() {
     let front = Front::alone().await;
     let certificates = front.url("/v1/certificates");
     let revoke = front.url(&format!("/v1/nodes/{}/revoke", node("one")));
-    let why = RevokeCertificates { reason: "x".into() };
+    let why = RevokeCertificates {
+        reason: "x".into(),
+        keep: Vec::new(),
+    };
     for (name, client, issues, revokes) in clients(&front) {
         let check = |route: &str, answer: Result<Value, HttpError>, allowed: bool| {
             assert_eq!(answer.is_ok(), allowed, "{name} at {route}: {answer:?}");
@@ -226,7 +229,10 @@ async fn bent_messages_are_refused() {
     }
     for id in ["x", "%0a", &"A".repeat(64)] {
         let url = front.url(&format!("/v1/nodes/{id}/revoke"));
-        let why = RevokeCertificates { reason: "x".into() };
+        let why = RevokeCertificates {
+            reason: "x".into(),
+            keep: Vec::new(),
+        };
         assert_eq!(
             refusal(tenant.post::<Value>(&url, &why).await).kind,
             ProblemKind::Malformed,

@@ -118,9 +118,15 @@ impl Front {
     }
 
     pub async fn revoke(&self, node: &NodeId) -> RevokedCertificates {
+        self.revoke_but(node, &[]).await
+    }
+
+    /// Revokes all certificates of a node but these.
+    pub async fn revoke_but(&self, node: &NodeId, keep: &[&str]) -> RevokedCertificates {
         let url = self.url(&format!("/v1/nodes/{node}/revoke"));
         let body = RevokeCertificates {
             reason: "it is not what it was".into(),
+            keep: keep.iter().map(|&serial| serial.to_owned()).collect(),
         };
         self.client(Role::Verifier).post(&url, &body).await.unwrap()
     }

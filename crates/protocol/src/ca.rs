@@ -54,12 +54,16 @@ pub struct CertificateRecord {
     pub revoked_at: Option<u64>,
 }
 
-/// Revoke all certificates of a node.
+/// Revoke the certificates of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeCertificates {
     /// Why, for whoever reads it later.
     pub reason: String,
+    /// Serial numbers that stay good, lower-case hex: a notice that comes late must not hit the certificate of a node that
+    /// was provisioned anew in between. Named one by one, since clocks of two machines would not tell them apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
 }
 
 /// What was revoked now (those that already were are not counted).

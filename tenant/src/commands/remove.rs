@@ -68,7 +68,10 @@ pub async fn revoke(
     };
     // First the verifier, which stops at once; a CA that is away must not delay that.
     let status = services.revoke(&node_id, &request).await?;
-    let request = RevokeCertificates { reason };
+    let request = RevokeCertificates {
+        reason,
+        keep: Vec::new(),
+    };
     let certificates = services.revoke_certificates(&node_id, &request).await?;
     if status.is_none() && certificates.is_none() {
         return Err(Error::NotFound(format!(

@@ -38,7 +38,11 @@ impl CaNotices {
     async fn revoke(&self, node: &NodeId, sequence: u64) -> Result<RevokedCertificates, HttpError> {
         let url = format!("{}/v1/nodes/{node}/revoke", self.base);
         let reason = format!("entry {sequence} of the revocation log");
-        self.client.post(&url, &RevokeCertificates { reason }).await
+        let request = RevokeCertificates {
+            reason,
+            keep: Vec::new(),
+        };
+        self.client.post(&url, &request).await
     }
 }
 
