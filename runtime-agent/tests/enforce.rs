@@ -410,6 +410,7 @@ fn knock() {
     };
     let mut stream = UnixStream::connect(socket).unwrap();
     let _ = stream.write_all(b"{}\n");
+    let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     assert_eq!(answer, "");

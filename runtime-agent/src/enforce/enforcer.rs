@@ -1,6 +1,6 @@
 //! Check, hold, act, acknowledge.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use bootkeep_node::host::boot_ms;
 use bootkeep_protocol::{
@@ -33,6 +33,8 @@ pub(super) struct Enforcer {
     pub(super) actions: Actions,
     pub(super) notices: Notices,
     jobs: mpsc::UnboundedSender<Job>,
+    /// Where the revocation list is kept.
+    crl: PathBuf,
 }
 
 impl Enforcer {
@@ -58,12 +60,13 @@ impl Enforcer {
             actions: Actions::at(&settings.actions),
             notices,
             jobs,
+            crl: settings.crl.clone(),
         };
         Ok((enforcer, queue))
     }
 
     /// Blocks again what is blocked, and has those actions run again that may not have been run to their end.
-    pub(super) async fn begin(&self) -> Result<(), EnforceError> {
+    pub(super) async fn begin(&self) {
         let mut state = self.state().await;
         let log = state.held.log();
         if let Err(error) = self.peers.cut_off_again(log.revoked()) {
@@ -81,8 +84,8 @@ impl Enforcer {
             "the revocation log as it was left"
         );
         self.settle(&mut state).await;
+        self.peers.set_kept_crl(&self.crl).await;
         self.queue(occasions, None);
-        Ok(())
     }
 
     pub(super) async fn state(&self) -> MutexGuard<'_, State> {
@@ -100,7 +103,7 @@ impl Enforcer {
         state.heard(&accepted, boot_ms());
         self.settle(&mut state).await;
         if let Some(crl) = &told.call.crl {
-            self.peers.set_crl(crl.as_slice()).await;
+            self.peers.set_crl(crl.as_slice(), &self.crl).await;
         }
         let details = acting.then(|| self.run_actions(&state, &accepted));
         drop(state);

@@ -98,7 +98,7 @@ pub async fn run(
     let peers = Peers::load(&settings.ipsec, &settings.identity)?;
     let (enforcer, queue) = Enforcer::load(settings, keys, peers)?;
     let enforcer = Arc::new(enforcer);
-    enforcer.begin().await?;
+    enforcer.begin().await;
     let listener = socket::listen(&settings.socket).map_err(|source| EnforceError::Socket {
         path: settings.socket.clone(),
         source,

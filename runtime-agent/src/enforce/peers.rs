@@ -8,7 +8,7 @@ use bootkeep_protocol::{
     revocation::{Action, Done, Enforcement, Entry},
 };
 
-use super::enforcer::Enforcer;
+use super::{enforcer::Enforcer, keep};
 
 /// The node's IPsec group or certificate is no good.
 #[derive(Debug, thiserror::Error)]
@@ -104,12 +104,24 @@ impl Peers {
         outcome.into()
     }
 
-    /// Passes the revocation list on. It speeds nothing up and decides nothing: the log does.
-    pub(super) async fn set_crl(&self, der: &[u8]) {
-        if let Some(ipsec) = &self.0 {
-            if let Err(error) = ipsec.set_crl(der).await {
-                tracing::warn!(%error, "the revocation list is kept for later");
-            }
+    /// Passes the revocation list on. It speeds nothing up and decides nothing: the log does. One that the IKE daemon took
+    /// is kept: without a list it lets nobody in.
+    pub(super) async fn set_crl(&self, der: &[u8], keep_at: &Path) {
+        let Some(ipsec) = &self.0 else { return };
+        let kept = match ipsec.set_crl(der).await {
+            Ok(()) => keep::write(keep_at, der).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(problem) = kept {
+            tracing::warn!(problem, "the revocation list is not taken or not kept now");
+        }
+    }
+
+    /// The list of before this start.
+    pub(super) async fn set_kept_crl(&self, kept_at: &Path) {
+        if let (Some(ipsec), Ok(Some(der))) = (&self.0, keep::read(kept_at)) {
+            // An IKE daemon that is not there yet gets it when it is.
+            let _ = ipsec.set_crl(&der).await;
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct EnforceSettings {
     pub actions: PathBuf,
     /// What is held of the log.
     pub state: PathBuf,
+    /// The CA's newest revocation list, for an IKE daemon that starts before the verifier is reached.
+    pub crl: PathBuf,
     /// When the last fresh word was; forgotten at reboot.
     pub fresh: PathBuf,
     /// Where the daemon speaks with it.
@@ -43,6 +45,7 @@ impl EnforceSettings {
             identity: "/etc/bootkeep/identity".into(),
             actions: "/etc/bootkeep/actions.d".into(),
             state: "/var/lib/bootkeep/revocations.json".into(),
+            crl: "/var/lib/bootkeep/crl.der".into(),
             fresh: "/run/bootkeep-enforce/fresh.json".into(),
             socket: SOCKET.into(),
             handover: Handover::default(),

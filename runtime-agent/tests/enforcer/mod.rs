@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bootkeep_handover::Handover;
@@ -57,6 +57,7 @@ impl Node {
             identity: at("identity"),
             actions: at("actions.d"),
             state: at("revocations.json"),
+            crl: at("crl.der"),
             fresh: at("fresh.json"),
             socket: at("socket"),
             handover: Handover::at(&at("handover")),
@@ -141,9 +142,7 @@ impl Node {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client(BufReader::new(
-            UnixStream::connect(&self.settings.socket).await.unwrap(),
-        ))
+        Client::at(&self.settings.socket).await.unwrap()
     }
 
     pub(crate) async fn tell(&self, call: &RevocationsCall) -> Outcome {
@@ -175,6 +174,10 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) {
 pub(crate) struct Client(BufReader<UnixStream>);
 
 impl Client {
+    pub(crate) async fn at(socket: &Path) -> std::io::Result<Self> {
+        Ok(Self(BufReader::new(UnixStream::connect(socket).await?)))
+    }
+
     pub(crate) async fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
@@ -203,11 +206,13 @@ impl Client {
 /// The verifier's log.
 pub(crate) struct Log {
     key: LogKey,
-    public: String,
+    pub(crate) public: String,
     end: Position,
     ends: Vec<Position>,
     pub(crate) entries: Vec<Envelope>,
     now: u64,
+    /// Since when the clock goes by itself.
+    ticking: Option<Instant>,
 }
 
 impl Log {
@@ -224,12 +229,17 @@ impl Log {
             ends: vec![Position::START],
             entries: Vec::new(),
             now: BEGIN,
+            ticking: None,
         }
     }
 
     pub(crate) fn add(&mut self, action: Action, node: &str) -> Envelope {
+        self.add_at(action, node, "192.0.2.7")
+    }
+
+    pub(crate) fn add_at(&mut self, action: Action, node: &str, address: &str) -> Envelope {
         let mut draft = Draft::new(action, node_id(node), node);
-        draft.addresses = vec!["192.0.2.7".parse().unwrap()];
+        draft.addresses = vec![address.parse().unwrap()];
         let signed = self.key.entry(&self.end, self.now, draft).unwrap();
         self.end = signed.position;
         self.ends.push(signed.position);
@@ -246,8 +256,15 @@ impl Log {
         self.now += ms;
     }
 
+    /// The verifier's clock goes by itself from now on.
+    pub(crate) fn tick(&mut self) {
+        self.ticking = Some(Instant::now());
+    }
+
     pub(crate) fn head(&self) -> Envelope {
-        self.key.head(&self.end, self.now).unwrap()
+        let ticked = self.ticking.map_or(0, |since| since.elapsed().as_millis());
+        let now = self.now + u64::try_from(ticked).unwrap();
+        self.key.head(&self.end, now).unwrap()
     }
 
     /// A head that ends at an earlier entry.
