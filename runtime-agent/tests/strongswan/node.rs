@@ -159,14 +159,18 @@ impl Node {
         fs::read_to_string(self.folder.join("enforcer.log")).unwrap_or_default()
     }
 
+    /// Since the enforcer was started last.
     pub(crate) fn said(&self, text: &str) -> bool {
-        self.log().contains(text)
+        let log = self.log();
+        let last = log.rsplit("the revocation log as it was left").next();
+        last.is_some_and(|last| last.contains(text))
     }
 
     pub(crate) fn story(&self) -> String {
         let associations = self.charon.swanctl(&["--list-sas"]);
+        let policies = run(&["ip", "-n", &self.namespace, "xfrm", "policy"]);
         format!(
-            "{}\n{}\n{}\n{associations}",
+            "{}\n{}\n{}\n{associations}\n{policies}",
             self.namespace,
             self.log(),
             self.charon.log()
