@@ -59,14 +59,14 @@ impl Receiver {
     /// The names of the first `count` events, once they are there.
     async fn events(&self, count: usize) -> Vec<String> {
         for _ in 0..1200 {
-            let taken = self.taken.lock().unwrap();
-            if taken.len() >= count {
-                return taken
-                    .iter()
-                    .map(|(headers, _)| headers["bootkeep-event"].to_str().unwrap().to_owned())
-                    .collect();
+            let names: Vec<String> = {
+                let taken = self.taken.lock().unwrap();
+                let name = |headers: &HeaderMap| headers["bootkeep-event"].to_str().unwrap().into();
+                taken.iter().map(|(headers, _)| name(headers)).collect()
+            };
+            if names.len() >= count {
+                return names;
             }
-            drop(taken);
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         panic!("no {count} events: {:?}", self.taken.lock().unwrap());
