@@ -3,7 +3,7 @@
 
 mod enforcer;
 
-use std::{fs, os::unix::fs::MetadataExt, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, slice::from_ref, time::Duration};
 
 use bootkeep_protocol::{
     link::Outcome,
@@ -127,7 +127,7 @@ async fn what_is_forged_replayed_or_out_of_order_is_refused_and_changes_nothing(
             call(next.clone(), &[]),
             "revocation-signature",
         ),
-        ("a gap", log.call(&[after.clone()]), "revocation-gap"),
+        ("a gap", log.call(from_ref(&after)), "revocation-gap"),
         (
             "the wrong order",
             log.call(&[after, next.clone()]),
@@ -135,7 +135,7 @@ async fn what_is_forged_replayed_or_out_of_order_is_refused_and_changes_nothing(
         ),
         (
             "more than the head says",
-            call(log.head_at(2), &[next.clone()]),
+            call(log.head_at(2), from_ref(&next)),
             "revocation-beyond-head",
         ),
         (

@@ -37,8 +37,11 @@ pub(crate) const LOG: &str = "00112233445566778899aabbccddeeff";
 pub(crate) struct Node {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) settings: EnforceSettings,
-    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), EnforceError>>)>,
+    running: Option<Running>,
 }
+
+/// What stops it when dropped, and its end.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), EnforceError>>);
 
 pub(crate) fn node_id(name: &str) -> NodeId {
     NodeId::of_ek_public(name.as_bytes())
