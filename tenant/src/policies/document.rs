@@ -79,7 +79,7 @@ pub enum AnyPolicy {
     /// For the boot.
     Boot(BootPolicy),
     /// For every measured file.
-    Runtime(RuntimePolicy),
+    Runtime(Box<RuntimePolicy>),
 }
 
 impl AnyPolicy {
@@ -135,7 +135,7 @@ pub fn policy_file(path: &Path) -> Result<PolicyFile, Error> {
 /// Each kind refuses the fields of the other, so a document is of one kind at most.
 fn document(text: &[u8], value: &Value) -> Result<AnyPolicy, String> {
     let runtime = match read_runtime(text) {
-        Ok(policy) => return Ok(AnyPolicy::Runtime(policy)),
+        Ok(policy) => return Ok(AnyPolicy::Runtime(Box::new(policy))),
         Err(error) => error,
     };
     match read_boot(text) {

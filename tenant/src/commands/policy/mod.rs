@@ -29,7 +29,7 @@ pub(super) async fn run(form: Form, home: &Home, command: cli::Policy) -> Result
         }
         cli::Policy::Create(PolicyCreate::Runtime(options)) => {
             let policy = runtime::create(home, &options).await?;
-            finish(form, AnyPolicy::Runtime(policy), options.out.as_deref())
+            finish(form, AnyPolicy::Runtime(Box::new(policy)), options.out.as_deref())
         }
         cli::Policy::Show { file } => show(form, home, &file).map(drop),
         cli::Policy::Check { file } => check(form, home, &file),

@@ -244,7 +244,7 @@ pub(super) fn verified(
 pub(super) fn document_of(policy: &SignedPolicy) -> AnyPolicy {
     match policy.document() {
         PolicyDocument::Boot(policy) => AnyPolicy::Boot((**policy).clone()),
-        PolicyDocument::Runtime(policy) => AnyPolicy::Runtime((**policy).clone()),
+        PolicyDocument::Runtime(policy) => AnyPolicy::Runtime(Box::new((**policy).clone())),
     }
 }
 
