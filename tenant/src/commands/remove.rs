@@ -19,7 +19,7 @@ pub struct Revoked {
     pub node_id: NodeId,
     /// Where the verifier sees it now; absent when it is not enrolled.
     pub state: Option<State>,
-    /// Serial numbers of the certificates revoked now.
+    /// Serial numbers of its certificates that are revoked.
     pub certificates: Vec<String>,
     /// Its entry in the revocation log; absent when the verifier keeps none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,8 +72,10 @@ pub async fn revoke(
         reason,
         keep: Vec::new(),
     };
-    let certificates = services.revoke_certificates(&node_id, &request).await?;
-    if status.is_none() && certificates.is_none() {
+    // The verifier has told the CA as well: whose notice came first does not matter.
+    services.revoke_certificates(&node_id, &request).await?;
+    let certificates = revoked_certificates(services, &node_id).await?;
+    if status.is_none() && certificates.is_empty() {
         return Err(Error::NotFound(format!(
             "{node_id} is not enrolled and has no certificate"
         )));
@@ -82,8 +84,19 @@ pub async fn revoke(
         node_id,
         state: status.as_ref().map(|status| status.state),
         entry: status.and_then(|status| status.revocation),
-        certificates: certificates.map_or_else(Vec::new, |revoked| revoked.serials),
+        certificates,
     })
+}
+
+async fn revoked_certificates(
+    services: &Services,
+    node: &NodeId,
+) -> Result<Vec<String>, Error> {
+    let all = services.certificates().await?;
+    let revoked = all
+        .into_iter()
+        .filter(|record| record.node_id == *node && record.revoked_at.is_some());
+    Ok(revoked.map(|record| record.serial).collect())
 }
 
 /// What was forgotten.
