@@ -8,7 +8,12 @@ use std::{
 use ipnet::IpNet;
 
 use super::Peer;
-use crate::{config::is_of_a_host, ike::Association, kernel::Wanted, Config};
+use crate::{
+    config::{is_of_a_host, Mode},
+    ike::Association,
+    kernel::Wanted,
+    Config,
+};
 
 /// Most identities whose addresses are remembered, and addresses of one.
 const MAX_SEEN: usize = 16 * 1024;
@@ -53,10 +58,15 @@ impl State {
 
     pub(super) fn wanted(&self, config: &Config) -> Wanted {
         let nodes = self.revoked.keys();
+        let members = || config.members().into_iter().collect();
+        let is_guarded = config.mode == Mode::Transport;
         Wanted {
             nodes: nodes.flat_map(|name| self.places(config, name)).collect(),
-            group: if self.all {
-                config.members().into_iter().collect()
+            group: if self.all { members() } else { BTreeSet::new() },
+            // Between hosts nothing goes in clear, also before charon has started and after it has ended. In tunnel mode
+            // the addresses behind peers may be reached by a device of charon's own.
+            guard: if is_guarded {
+                members()
             } else {
                 BTreeSet::new()
             },

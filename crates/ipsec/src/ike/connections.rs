@@ -58,6 +58,7 @@ fn to_peer(
         .with_list("local_ts", texts(&config.subnets))
         .with_list("remote_ts", texts(&peer.subnets));
     let connection = connection(config, identity, &who)
+        .with_list("local_addrs", local_addresses(config, address))
         .with_list("remote_addrs", [address.to_string()])
         .with_section("children", Message::new().with_section(&name, child));
     (name, connection)
@@ -67,10 +68,30 @@ fn to_peer(
 fn to_network(config: &Config, identity: &Identity, network: IpNet) -> (String, Message) {
     let name = name(config, &network.to_string());
     let child = child(config).with_list("remote_ts", [network.to_string()]);
+    // For a network, charon takes an IPv4 peer for granted and then installs nothing: IPv6 would pass in clear.
+    let remote = match network {
+        IpNet::V4(_) => network.to_string(),
+        IpNet::V6(_) => "%any6".to_owned(),
+    };
     let connection = connection(config, identity, &format!("*{NODE_SUFFIX}"))
-        .with_list("remote_addrs", [network.to_string()])
+        .with_list("local_addrs", local_addresses(config, network.addr()))
+        .with_list("remote_addrs", [remote])
         .with_section("children", Message::new().with_section(&name, child));
     (name, connection)
+}
+
+/// Those of the family of the other end; whatever this node has when the configuration names none.
+fn local_addresses(config: &Config, other: IpAddr) -> Vec<String> {
+    let same = config
+        .addresses
+        .iter()
+        .filter(|a| a.is_ipv4() == other.is_ipv4());
+    let mut addresses: Vec<String> = same.map(IpAddr::to_string).collect();
+    if addresses.is_empty() {
+        let any = if other.is_ipv4() { "%any4" } else { "%any6" };
+        addresses.push(any.to_owned());
+    }
+    addresses
 }
 
 fn texts(networks: &[IpNet]) -> impl Iterator<Item = String> + '_ {

@@ -71,7 +71,7 @@ impl Ike {
             let message = Message::new().with("name", name);
             charon.request("unload-conn", &message).await?;
         }
-        Ok(())
+        check_policies(&mut charon, &wanted).await
     }
 
     /// Loads a revocation list (DER) and forgets what was found about certificates before.
@@ -163,6 +163,33 @@ impl Ike {
             Ok(())
         })
         .await
+    }
+}
+
+/// charon says `success` when a connection is loaded but its policies cannot be installed.
+async fn check_policies(
+    charon: &mut Connection,
+    wanted: &[(String, Message)],
+) -> Result<(), ViciError> {
+    let all = Message::new().with("trap", "yes").with("pass", "yes");
+    let items = charon.stream("list-policies", "list-policy", &all).await?;
+    let installed: Vec<&str> = items
+        .iter()
+        .flat_map(Message::sections)
+        .filter_map(|(_, policy)| policy.text("child"))
+        .collect();
+    let children = wanted
+        .iter()
+        .filter_map(|(_, connection)| connection.section("children"));
+    let missing = children
+        .flat_map(Message::sections)
+        .find(|(child, _)| !installed.contains(child));
+    match missing {
+        None => Ok(()),
+        Some((child, _)) => Err(ViciError::Refused {
+            command: "load-conn".into(),
+            reason: format!("no policies were installed for {child}; see charon's log"),
+        }),
     }
 }
 

@@ -50,7 +50,10 @@ pub struct Wanted {
     pub nodes: BTreeSet<IpNet>,
     /// A whole group, save what is in `clear`.
     pub group: BTreeSet<IpNet>,
-    /// What still passes while the group is blocked.
+    /// Networks to which nothing goes that charon's policies do not speak of. As long as charon's are there, these do
+    /// nothing.
+    pub guard: BTreeSet<IpNet>,
+    /// What still passes while the group is blocked, or guarded.
     pub clear: Vec<Clear>,
 }
 

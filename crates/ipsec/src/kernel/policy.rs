@@ -25,28 +25,39 @@ enum Purpose {
     Clear = 0x0b00_7d02,
     /// Block a group.
     Group = 0x0b00_7d03,
+    /// Pass what goes in clear while charon's policies are not there.
+    GuardClear = 0x0b00_7d04,
+    /// Block what charon's policies do not speak of, because they are not there.
+    Guard = 0x0b00_7d05,
 }
 
 impl Purpose {
     fn of(user: u32) -> Option<Self> {
-        [Self::Node, Self::Clear, Self::Group]
-            .into_iter()
-            .find(|purpose| *purpose as u32 == user)
+        let all = [
+            Self::Node,
+            Self::Clear,
+            Self::Group,
+            Self::GuardClear,
+            Self::Guard,
+        ];
+        all.into_iter().find(|purpose| *purpose as u32 == user)
     }
 
-    /// Smaller comes first. strongSwan's own begin at 100,000.
+    /// Smaller comes first. strongSwan's own are between 100,000 and 400,000.
     fn priority(self) -> u32 {
         match self {
             Self::Node => 2001,
             Self::Clear => 2002,
             Self::Group => 2003,
+            Self::GuardClear => 0x7fff_0001,
+            Self::Guard => 0x7fff_0002,
         }
     }
 
     fn action(self) -> u8 {
         match self {
-            Self::Clear => ALLOW,
-            Self::Node | Self::Group => BLOCK,
+            Self::Clear | Self::GuardClear => ALLOW,
+            Self::Node | Self::Group | Self::Guard => BLOCK,
         }
     }
 }
@@ -98,8 +109,14 @@ impl Policy {
         let group = wanted.group.iter();
         all.extend(group.flat_map(|network| blocks(*network, Purpose::Group)));
         if !wanted.group.is_empty() {
-            all.extend(wanted.clear.iter().flat_map(passes));
-            all.extend(NEIGHBOUR.into_iter().flat_map(neighbour));
+            all.extend(exceptions(&wanted.clear, Purpose::Clear));
+        }
+        if !wanted.guard.is_empty() {
+            let guard = wanted.guard.iter();
+            let blocks = guard.flat_map(|network| blocks(*network, Purpose::Guard));
+            // What is forwarded is not between hosts of the group: charon has no policies for it either.
+            all.extend(blocks.filter(|policy| policy.direction != Direction::Forward));
+            all.extend(exceptions(&wanted.clear, Purpose::GuardClear));
         }
         all
     }
@@ -110,7 +127,8 @@ impl Policy {
             Direction::Out => self.selector.destination,
             _ => self.selector.source,
         };
-        (self.purpose != Purpose::Clear && self.direction != Direction::Forward).then_some(network)
+        let is_block = matches!(self.purpose, Purpose::Node | Purpose::Group);
+        (is_block && self.direction != Direction::Forward).then_some(network)
     }
 }
 
@@ -136,7 +154,15 @@ fn blocks(network: IpNet, purpose: Purpose) -> [Policy; 4] {
     ]
 }
 
-fn passes(clear: &Clear) -> [Policy; 2] {
+fn exceptions(clear: &[Clear], purpose: Purpose) -> Vec<Policy> {
+    let passes = clear.iter().flat_map(|one| passes(one, purpose));
+    let neighbours = NEIGHBOUR
+        .into_iter()
+        .flat_map(|kind| neighbour(kind, purpose));
+    passes.chain(neighbours).collect()
+}
+
+fn passes(clear: &Clear, purpose: Purpose) -> [Policy; 2] {
     let any = everything(clear.network);
     let protocol = clear.protocol.map_or(0, |protocol| protocol.number());
     let policy = |source, destination, ports: (Option<u16>, Option<u16>), direction| Policy {
@@ -148,7 +174,7 @@ fn passes(clear: &Clear) -> [Policy; 2] {
             destination_port: ports.1,
         },
         direction,
-        purpose: Purpose::Clear,
+        purpose,
     };
     [
         policy(any, clear.network, (None, clear.port), Direction::Out),
@@ -157,7 +183,7 @@ fn passes(clear: &Clear) -> [Policy; 2] {
 }
 
 /// For ICMPv6, the field of the source port holds the type.
-fn neighbour(kind: u16) -> [Policy; 2] {
+fn neighbour(kind: u16, purpose: Purpose) -> [Policy; 2] {
     let any = IpNet::V6(Ipv6Net::default());
     [Direction::Out, Direction::In].map(|direction| Policy {
         selector: Selector {
@@ -168,7 +194,7 @@ fn neighbour(kind: u16) -> [Policy; 2] {
             destination_port: None,
         },
         direction,
-        purpose: Purpose::Clear,
+        purpose,
     })
 }
 
@@ -291,9 +317,13 @@ mod tests {
                 protocol: Some(crate::config::Protocol::Tcp),
                 port: Some(8894),
             };
-            let pass = passes(&clear);
+            let pass = passes(&clear, Purpose::Clear);
             let blocked = blocks(network.parse().unwrap(), Purpose::Group);
-            for policy in pass.iter().chain(&blocked).chain(&neighbour(135)) {
+            for policy in pass
+                .iter()
+                .chain(&blocked)
+                .chain(&neighbour(135, Purpose::Clear))
+            {
                 let bytes = selector(policy).0;
                 assert_eq!(bytes.len(), 56, "the size in linux/xfrm.h");
                 assert_eq!(read_selector(Fields(&bytes)).unwrap(), policy.selector);
@@ -312,6 +342,7 @@ mod tests {
         let wanted = Wanted {
             nodes: [network].into(),
             group: [network].into(),
+            guard: [network].into(),
             clear: vec![clear],
         };
         let policies = Policy::of(&wanted);

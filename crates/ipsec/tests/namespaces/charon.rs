@@ -14,20 +14,34 @@ use nix::{
 };
 
 const PLUGINS: &str = "random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl \
-    gcm hmac kdf kernel-libipsec kernel-netlink socket-default vici";
+    gcm hmac kdf";
+
+/// Who does ESP.
+#[derive(Clone, Copy)]
+pub(crate) enum Esp {
+    /// charon, with a TUN device.
+    UserSpace,
+    /// The kernel. It may not know ESP, yet it has the policies.
+    Kernel,
+}
 
 pub(crate) struct Charon {
     child: Child,
     folder: PathBuf,
     namespace: String,
+    esp: Esp,
 }
 
 impl Charon {
-    pub(crate) fn start(namespace: &str, folder: &Path) -> Self {
+    pub(crate) fn start(namespace: &str, esp: Esp, folder: &Path) -> Self {
+        let in_user_space = match esp {
+            Esp::UserSpace => "kernel-libipsec",
+            Esp::Kernel => "",
+        };
         let settings = folder.join("strongswan.conf");
         let text = format!(
             "charon-systemd {{
-                load = {PLUGINS}
+                load = {PLUGINS} {in_user_space} kernel-netlink socket-default vici
                 retransmit_tries = 2
                 filelog {{ file {{ path = {folder}/charon.log
                     default = 1
@@ -53,6 +67,7 @@ impl Charon {
             child,
             folder: folder.to_owned(),
             namespace: namespace.to_owned(),
+            esp,
         };
         charon.wait_for_socket();
         charon
@@ -89,7 +104,7 @@ impl Charon {
     /// Ends it without farewell, and starts another in its place.
     pub(crate) fn replace(&mut self) {
         self.end();
-        let another = Self::start(&self.namespace, &self.folder);
+        let another = Self::start(&self.namespace, self.esp, &self.folder);
         *self = another;
     }
 

@@ -13,6 +13,7 @@ mod inside;
 mod kernel;
 mod node;
 mod traffic;
+mod traps;
 mod world;
 
 use std::{

@@ -13,15 +13,19 @@ use bootkeep_pki::node::{new_key_and_csr, NodeAuthority, NodeCertificate, NodeCe
 use bootkeep_protocol::NodeId;
 
 use crate::{
-    charon::Charon,
+    charon::{Charon, Esp},
     inside::{enter, in_namespace, run},
 };
 
-/// Whether the group's file says who is at which address.
+/// What the group's file says.
 #[derive(Clone, Copy)]
-pub(crate) enum Ids {
-    Known,
-    Unknown,
+pub(crate) enum Group {
+    /// Tunnels between listed peers, with their ids.
+    Listed,
+    /// The same without ids.
+    Nameless,
+    /// Transport mode with whoever is in the network.
+    Network,
 }
 
 pub(crate) struct Node {
@@ -34,20 +38,29 @@ pub(crate) struct Node {
     pub(crate) certificate: NodeCertificate,
 }
 
+impl Group {
+    fn esp(self) -> Esp {
+        match self {
+            Self::Listed | Self::Nameless => Esp::UserSpace,
+            Self::Network => Esp::Kernel,
+        }
+    }
+}
+
 impl Node {
     /// The node of this number, of three; connected to the bridge `switch`.
-    pub(crate) fn start(number: u8, ids: Ids, authority: &NodeAuthority, root: &Path) -> Self {
+    pub(crate) fn start(number: u8, shape: Group, authority: &NodeAuthority, root: &Path) -> Self {
         let namespace = format!("n{number}");
         let folder = root.join(&namespace);
         fs::create_dir(&folder).unwrap();
         network(number, &namespace);
         let id = id_of(number);
         let certificate = identity(&id, authority, &folder);
-        fs::write(folder.join("ipsec.yaml"), group(number, ids, &folder)).unwrap();
+        fs::write(folder.join("ipsec.yaml"), group(number, shape, &folder)).unwrap();
         let ipsec = Ipsec::load(&folder.join("ipsec.yaml"), &folder)
             .unwrap()
             .unwrap();
-        let charon = Mutex::new(Charon::start(&namespace, &folder));
+        let charon = Mutex::new(Charon::start(&namespace, shape.esp(), &folder));
         let node = Self {
             namespace,
             id,
@@ -152,6 +165,8 @@ fn network(number: u8, namespace: &str) {
         "dev",
         "eth0",
     ]);
+    let v6 = format!("fd77::{number}/64");
+    inside(&["addr", "add", &v6, "dev", "eth0", "nodad"]);
     inside(&["link", "set", "eth0", "up"]);
     inside(&["addr", "add", &format!("{}/32", inner(number)), "dev", "lo"]);
 }
@@ -174,11 +189,14 @@ fn identity(id: &NodeId, authority: &NodeAuthority, folder: &Path) -> NodeCertif
 }
 
 /// ESP in user space knows tunnel mode only, no policies that wait for traffic, no extended sequence numbers.
-fn group(number: u8, ids: Ids, folder: &Path) -> String {
+fn group(number: u8, shape: Group, folder: &Path) -> String {
+    if let Group::Network = shape {
+        return network_group(number, folder);
+    }
     let peer = |other: u8| {
-        let id = match ids {
-            Ids::Known => format!(" node_id: {},", id_of(other)),
-            Ids::Unknown => String::new(),
+        let id = match shape {
+            Group::Listed => format!(" node_id: {},", id_of(other)),
+            _ => String::new(),
         };
         format!(
             "  - {{ addresses: [{}],{id} subnets: [{}] }}\n",
@@ -192,6 +210,19 @@ fn group(number: u8, ids: Ids, folder: &Path) -> String {
          proposals: {{ esp: [aes256gcm16-ecp384] }}\npeers:\n{peers}",
         outer(number),
         inner(number),
+        folder.display(),
+    )
+}
+
+/// The third serves the others, and is in another group.
+fn network_group(number: u8, folder: &Path) -> String {
+    let networks = match number {
+        3 => "10.99.0.0/24",
+        _ => "10.77.0.0/24, 'fd77::/64'",
+    };
+    format!(
+        "group: net\nnetworks: [{networks}]\nvici: {}/vici\n\
+         clear: [{{ network: 10.77.0.3, protocol: tcp, port: 8894 }}]\n",
         folder.display(),
     )
 }

@@ -11,7 +11,7 @@ use bootkeep_pki::node::{NodeAuthority, RevokedSerial};
 
 use crate::{
     inside::run,
-    node::{Ids, Node},
+    node::{Group, Node},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,21 +24,25 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn of_three() -> Self {
-        Self::new(Ids::Known)
+        Self::new(Group::Listed)
     }
 
     pub(crate) fn of_three_without_ids() -> Self {
-        Self::new(Ids::Unknown)
+        Self::new(Group::Nameless)
     }
 
-    fn new(ids: Ids) -> Self {
+    pub(crate) fn of_a_network() -> Self {
+        Self::new(Group::Network)
+    }
+
+    fn new(shape: Group) -> Self {
         std::fs::create_dir("/run/netns").unwrap();
         run(&["ip", "link", "add", "switch", "type", "bridge"]);
         run(&["ip", "link", "set", "switch", "up"]);
         let root = tempfile::tempdir().unwrap();
         let authority = NodeAuthority::generate("nodes").unwrap();
         let nodes: Vec<Node> = (1..=3)
-            .map(|number| Node::start(number, ids, &authority, root.path()))
+            .map(|number| Node::start(number, shape, &authority, root.path()))
             .collect();
         let world = Self {
             nodes,
