@@ -16,7 +16,7 @@ pub(crate) const PRIVATE: u32 = 0o600;
 /// Mode of files anyone may read.
 pub(crate) const PUBLIC: u32 = 0o644;
 
-fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(crate) fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| match source.kind() {
         io::ErrorKind::NotFound => Error::NotFound(format!("{} does not exist", path.display())),
         _ => Error::File {

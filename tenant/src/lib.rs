@@ -6,6 +6,7 @@
 //! | [`home`](Home), [`local`], [`approvals`] | the owner's folder |
 //! | [`init`], [`seal`], [`policies`] | what needs no service |
 //! | [`services`], [`node_name`] | registrar, verifier and CA |
+//! | [`packages`] | files of a repository's packages, and who owns them |
 //! | [`signing`] | keys of signed documents |
 //! | [`record`], [`look`], [`appraisal`] | own checks: nothing is taken on a service's word |
 //! | [`provision`] | from a waiting node to a trusted one |
@@ -35,6 +36,7 @@ pub mod record;
 pub mod seal;
 pub mod services;
 pub mod signing;
+mod unpack;
 
 pub use error::{Error, Party, Refusal};
 pub use home::{Config, Home, HOME_VARIABLE};

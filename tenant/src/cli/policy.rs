@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use bootkeep_protocol::policy::PolicyKind;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{clock, policies::PolicyChoice};
+use crate::{clock, packages::PackageSpec, policies::PolicyChoice};
 
 /// `bootkeep policy`.
 #[derive(Debug, Subcommand)]
@@ -143,7 +143,7 @@ pub struct Explain {
 pub enum PolicyCreate {
     /// From a boot known to be good.
     Boot(CreateBoot),
-    /// From a root file system, a measurement list or a running node.
+    /// From root file systems, initramfs images, package repositories, measurement lists or a running node.
     Runtime(CreateRuntime),
 }
 
@@ -197,11 +197,31 @@ pub struct CreateBoot {
 #[derive(Debug, Args)]
 pub struct CreateRuntime {
     /// A root file system; repeat for more.
-    #[arg(long, alias = "root", value_name = "DIR", required_unless_present_any = ["initramfs", "node", "ima_list"])]
+    #[arg(long, alias = "root", value_name = "DIR", required_unless_present_any = ["initramfs", "node", "ima_list", "apt", "rpm"])]
     pub rootfs: Vec<PathBuf>,
-    /// An unpacked initramfs (lsinitrd --unpack, unmkinitramfs); repeat for more.
-    #[arg(long, value_name = "DIR")]
+    /// An initramfs: the image itself (cpio, plain or packed with gzip, zstd, xz or lz4), or a folder it was unpacked
+    /// into; repeat for more.
+    #[arg(long, value_name = "FILE|DIR")]
     pub initramfs: Vec<PathBuf>,
+    /// Packages of an apt repository: its folder (with dists/ or Packages), or a Packages file; repeat for more. The
+    /// .deb files are looked for where the index says, and by their names in the folder itself.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub apt: Vec<PathBuf>,
+    /// Release or InRelease of the apt repositories: each Packages must be listed in one; repeat for more.
+    #[arg(long, value_name = "FILE", requires = "apt")]
+    pub release: Vec<PathBuf>,
+    /// Packages of an RPM repository: the folder with repodata/; repeat for more.
+    #[arg(long, value_name = "DIR")]
+    pub rpm: Vec<PathBuf>,
+    /// Keyring of the repositories: signatures of --release files and of repomd.xml are then verified, by gpgv.
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+    /// Only this package, NAME or NAME=VERSION; repeat for more [default: all that are there].
+    #[arg(long, value_name = "PACKAGE")]
+    pub package: Vec<PackageSpec>,
+    /// Only the packages of a list, e.g. of `dpkg-query -W` on a node.
+    #[arg(long, value_name = "FILE")]
+    pub package_list: Option<PathBuf>,
     /// A running node known to be good.
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,

@@ -88,10 +88,7 @@ pub async fn revoke(
     })
 }
 
-async fn revoked_certificates(
-    services: &Services,
-    node: &NodeId,
-) -> Result<Vec<String>, Error> {
+async fn revoked_certificates(services: &Services, node: &NodeId) -> Result<Vec<String>, Error> {
     let all = services.certificates().await?;
     let revoked = all
         .into_iter()

@@ -1,4 +1,14 @@
-//! Which package owns a file: an index beside a policy, for people. Nothing is decided by it.
+//! Packages: repositories that policies are made of, and which package owns a file. The index of owners lies beside a
+//! policy, for people; nothing is decided by it.
+
+pub(crate) mod apt;
+pub(crate) mod collect;
+mod deb;
+pub(crate) mod dpkg;
+pub(crate) mod repodata;
+mod rpm;
+pub(crate) mod selection;
+mod signed_index;
 
 use std::{
     collections::BTreeMap,
@@ -6,6 +16,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+
+pub use selection::PackageSpec;
 
 use crate::{
     files::{self, PUBLIC},

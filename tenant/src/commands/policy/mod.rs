@@ -28,8 +28,7 @@ pub(super) async fn run(form: Form, home: &Home, command: cli::Policy) -> Result
             boot::create(form, home, &options).await
         }
         cli::Policy::Create(PolicyCreate::Runtime(options)) => {
-            let policy = runtime::create(home, &options).await?;
-            finish(form, AnyPolicy::Runtime(Box::new(policy)), options.out.as_deref())
+            runtime::create(form, home, &options).await
         }
         cli::Policy::Show { file } => show(form, home, &file).map(drop),
         cli::Policy::Check { file } => check(form, home, &file),
@@ -43,7 +42,12 @@ pub(super) async fn run(form: Form, home: &Home, command: cli::Policy) -> Result
 }
 
 /// Writes a new policy; its summary goes to standard output when the policy itself went to a file.
-fn finish(form: Form, policy: AnyPolicy, out: Option<&Path>) -> Result<(), Error> {
+fn finish(
+    form: Form,
+    policy: AnyPolicy,
+    out: Option<&Path>,
+    notes: Vec<String>,
+) -> Result<(), Error> {
     let text = match &policy {
         AnyPolicy::Boot(policy) => serde_json::to_vec_pretty(policy),
         AnyPolicy::Runtime(policy) => serde_json::to_vec_pretty(policy),
@@ -51,7 +55,7 @@ fn finish(form: Form, policy: AnyPolicy, out: Option<&Path>) -> Result<(), Error
     let mut text = text.map_err(|error| Error::Failed(error.to_string()))?;
     text.push(b'\n');
     files::write_result(out, &text, PUBLIC)?;
-    output::print_beside(form, &Summary::of(&policy), out.is_some())
+    output::print_beside(form, &Summary::of(&policy).with(notes), out.is_some())
 }
 
 /// Shows a document, or a signed policy whose signature is the owner's.
