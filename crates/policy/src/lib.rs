@@ -39,8 +39,8 @@ pub use error::PolicyError;
 pub use generations::{BootPolicies, Generation, Generations, Live, RuntimePolicies, MAX_LIVE};
 pub use reason::{Refusal, MAX_REASONS};
 pub use runtime::{
-    Accepted, BufferRule, CertificateRule, DeviceRule, Explanation, FileDigests, MemfdRule, Missing, PathPattern,
-    PathRule, RegexText, RuleDigest, RuntimePolicy, RuntimeRules, Sha256Rule, SigningKey, TextPattern, TextRule, Tree,
-    ViolationRule,
+    Accepted, BufferRule, CertificateRule, DeviceRule, Explanation, FileDigests, MemfdRule,
+    Missing, PathPattern, PathRule, RegexText, RuleDigest, RuntimePolicy, RuntimeRules, Sha256Rule,
+    SigningKey, TextPattern, TextRule, Tree, ViolationRule,
 };
 pub use signed::{is_policy_name, PolicyDocument, SignedPolicy, SignedPolicyError};

@@ -174,10 +174,10 @@ impl Table {
             "SELECT sequence, node_id, action, digest, enrolment, serials, envelope, ca_at_ms \
              FROM revocations WHERE sequence > $1 ORDER BY sequence LIMIT $2",
         )
-            .bind(signed(sequence)?)
-            .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .fetch_all(self.0.pool())
-            .await?;
+        .bind(signed(sequence)?)
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .fetch_all(self.0.pool())
+        .await?;
         rows.iter().map(entry).collect()
     }
 
