@@ -1,5 +1,5 @@
 //! Boot policies of version 2: good boots pass, each attack is refused with its own reason.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod boot_log;
 
@@ -214,6 +214,24 @@ fn every_attack_has_its_own_reason() {
                 (event.digest, event.data) = (sha256(&old), old);
             },
             "boot.sbat.old",
+        ),
+        (
+            "an old date with new generations",
+            |boot| {
+                let level = b"sbat,1,2021030218\nshim,2\ngrub,2\n";
+                let old = boot_log::variable(Guid::SHIM, "SbatLevel", level);
+                let event = boot.at("SbatLevel");
+                (event.digest, event.data) = (sha256(&old), old);
+            },
+            "boot.sbat.old",
+        ),
+        (
+            "init= inside the quotes of another parameter, as a script parts it",
+            |boot| {
+                let line = format!("{COMMAND_LINE} dyndbg=\"x init=/bin/sh\"");
+                boot.grub("kernel_cmdline", &line);
+            },
+            "boot.kernel_command_line.forbidden",
         ),
         (
             "an old generation of GRUB under a new date",
