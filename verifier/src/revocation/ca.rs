@@ -3,12 +3,12 @@
 use std::{sync::Weak, time::Duration};
 
 use bootkeep_link::{Backoff, HttpClient, HttpError};
-use bootkeep_protocol::{
-    ca::{RevokeCertificates, RevokedCertificates},
-    NodeId,
-};
+use bootkeep_protocol::ca::{RevokeCertificates, RevokedCertificates};
 
-use super::{table::Crl, On};
+use super::{
+    table::{Crl, ForCa},
+    On,
+};
 use crate::{error::VerifierError, service::Verifier};
 
 /// Entries told of in one round.
@@ -35,13 +35,14 @@ impl CaNotices {
         }
     }
 
-    async fn revoke(&self, node: &NodeId, sequence: u64) -> Result<RevokedCertificates, HttpError> {
-        let url = format!("{}/v1/nodes/{node}/revoke", self.base);
-        let reason = format!("entry {sequence} of the revocation log");
-        let request = RevokeCertificates {
-            reason,
-            keep: Vec::new(),
-        };
+    async fn revoke(
+        &self,
+        entry: &ForCa,
+        keep: Vec<String>,
+    ) -> Result<RevokedCertificates, HttpError> {
+        let url = format!("{}/v1/nodes/{}/revoke", self.base, entry.node);
+        let reason = format!("entry {} of the revocation log", entry.sequence);
+        let request = RevokeCertificates { reason, keep };
         self.client.post(&url, &request).await
     }
 }
@@ -54,7 +55,7 @@ pub(super) async fn run(verifier: Weak<Verifier>, ca: CaNotices) {
             None => return,
             Some(verifier) => match verifier.revocations.on() {
                 None => return,
-                Some(on) => round(on, &ca).await,
+                Some(on) => round(&verifier, on, &ca).await,
             },
         };
         match told {
@@ -90,11 +91,28 @@ enum NoticeError {
     Ca(u64, HttpError),
 }
 
+/// Certificates of a node that was enrolled anew since: a notice that comes late must not hit them.
+fn new_serials(verifier: &Verifier, entry: &ForCa) -> Vec<String> {
+    let enrolment = verifier
+        .fleet
+        .get(&entry.node)
+        .and_then(|node| node.enrolment());
+    match enrolment {
+        Some(enrolled) if enrolled.terms.digest != entry.enrolment => {
+            enrolled.terms.serials.clone()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Tells of what waits. A refusal of one node's notice does not hold up the others'.
-async fn round(on: &On, ca: &CaNotices) -> Result<(), NoticeError> {
+async fn round(verifier: &Verifier, on: &On, ca: &CaNotices) -> Result<(), NoticeError> {
     let mut first = Ok(());
-    for (sequence, node) in on.log.table.for_ca(ROUND).await? {
-        match ca.revoke(&node, sequence).await {
+    for entry in on.log.table.for_ca(ROUND).await? {
+        let keep = new_serials(verifier, &entry);
+        let ForCa { sequence, node, .. } = &entry;
+        let sequence = *sequence;
+        match ca.revoke(&entry, keep).await {
             Ok(answer) => {
                 let crl = Crl {
                     number: answer.crl_number,

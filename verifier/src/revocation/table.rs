@@ -111,6 +111,14 @@ fn entry(row: &AnyRow) -> Result<Row, VerifierError> {
     })
 }
 
+/// A revocation that the CA was not told of.
+pub(super) struct ForCa {
+    pub(super) sequence: u64,
+    pub(super) node: NodeId,
+    /// Digest of the enrolment it was made under.
+    pub(super) enrolment: String,
+}
+
 impl Table {
     pub(super) fn new(store: Store) -> Self {
         Self(store)
@@ -200,16 +208,22 @@ impl Table {
     }
 
     /// Nodes that the CA was not told of yet, the oldest first.
-    pub(super) async fn for_ca(&self, most: i64) -> Result<Vec<(u64, NodeId)>, VerifierError> {
+    pub(super) async fn for_ca(&self, most: i64) -> Result<Vec<ForCa>, VerifierError> {
         let rows = sqlx::query(
-            "SELECT sequence, node_id FROM revocations WHERE ca_at_ms = 0 AND action = 'revoke' \
+            "SELECT sequence, node_id, enrolment FROM revocations WHERE ca_at_ms = 0 AND action = 'revoke' \
              ORDER BY sequence LIMIT $1",
         )
         .bind(most)
         .fetch_all(self.0.pool())
         .await?;
         rows.iter()
-            .map(|row| Ok((unsigned(row, "sequence")?, node(row)?)))
+            .map(|row| {
+                Ok(ForCa {
+                    sequence: unsigned(row, "sequence")?,
+                    node: node(row)?,
+                    enrolment: row.try_get("enrolment")?,
+                })
+            })
             .collect()
     }
 
