@@ -508,6 +508,11 @@ async fn a_fleet_is_updated_generation_by_generation_and_a_violation_is_revoked(
         "{passes}"
     );
 
+    let key = stage.files[0].to_str().unwrap();
+    let again = format!("web-1 --luks-key {key} --boot-policy @web --runtime-policy @web");
+    let (code, no) = stage.run(&format!("reinstate {again}")).await;
+    assert_eq!(code, 2, "{no}");
+
     let (code, next) = stage.run(&format!("policy publish --name web {new}")).await;
     assert_eq!((code, next["generation"].as_u64()), (0, Some(2)), "{next}");
     stage.node.measure(NEW, Sha256::digest(NEW).into()).await;
@@ -552,6 +557,14 @@ async fn a_fleet_is_updated_generation_by_generation_and_a_violation_is_revoked(
         "{dry}"
     );
     assert_eq!(status["revocation"], 1, "{status}");
+    let (code, no) = stage.run(&format!("provision {again}")).await;
+    assert_eq!(code, 2, "{no}");
+    assert!(no["detail"].as_str().unwrap().contains("reinstate"), "{no}");
+    let (code, no) = stage
+        .run(&format!("provision {again}").replace("-policy @web", "-policy @web:2"))
+        .await;
+    assert_eq!(code, 2, "{no}");
+
     let (code, log) = stage.run("revocations").await;
     assert_eq!(code, 0, "{log}");
     let entry = &log["records"][0];
@@ -575,6 +588,26 @@ async fn a_verifier_cannot_pass_off_other_policies_or_another_log() {
     let (code, _) = stage.run("revocations").await;
     assert_eq!(code, 0);
 
+    // What was retired here does not come back, whatever the verifier says of it.
+    let retired = home.join("retired.json");
+    std::fs::write(&retired, r#"{"runtime/web":[1]}"#).unwrap();
+    std::fs::set_permissions(
+        &retired,
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    let named = bootkeep_tenant::policies::PolicyChoice::named("web");
+    {
+        let (services, home) = (stage.owner.services(), stage.owner.home());
+        let sources = Sources {
+            home: &home,
+            services: &services,
+        };
+        assert_eq!(sources.runtime(&named).await.unwrap_err().exit_code(), 3);
+        std::fs::remove_file(&retired).unwrap();
+        sources.runtime(&named).await.unwrap();
+    }
+
     // The owner's keys are others now: what the verifier has is signed with keys that do not count here.
     let other = bootkeep_signed::SigningKey::generate()
         .unwrap()
@@ -586,7 +619,6 @@ async fn a_verifier_cannot_pass_off_other_policies_or_another_log() {
         home: &home,
         services: &services,
     };
-    let named = bootkeep_tenant::policies::PolicyChoice::named("web");
     assert_eq!(sources.runtime(&named).await.unwrap_err().exit_code(), 4);
     let (code, _) = stage.run("revocations").await;
     assert_eq!(code, 4);
