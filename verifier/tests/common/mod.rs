@@ -4,6 +4,7 @@
 #[path = "../../../crates/policy/tests/common/mod.rs"]
 pub mod machine;
 pub mod node;
+pub mod peer;
 
 use std::{
     collections::HashMap,
@@ -23,9 +24,9 @@ use bootkeep_protocol::{
     verifier::{Enrolment, NodeStatus, OnFailure, RelayRequest, State, Steps},
     NodeId, Nonce, Phase, Problem, ProblemKind, Role,
 };
-use bootkeep_service::{serve_tls, ProblemResponse, ServerTls};
+use bootkeep_service::{serve_plain, serve_tls, ProblemResponse, ServerTls};
 use bootkeep_signed::{SigningKey, VerifyingKeys};
-use bootkeep_verifier::{Registrar, Verifier};
+use bootkeep_verifier::{CaNotices, Registrar, Verifier};
 use machine::Machine;
 use sha2::{Digest, Sha256};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -46,6 +47,8 @@ pub struct World {
     pub authority: Authority,
     /// The owner's key of policies.
     pub policy_key: SigningKey,
+    /// The verifier's key of the revocation log.
+    pub revocation_key: SigningKey,
     ca: String,
     /// URL of the verifier's database.
     pub database_url: String,
@@ -86,6 +89,7 @@ impl World {
             records,
             authority,
             policy_key: SigningKey::generate().unwrap(),
+            revocation_key: SigningKey::generate().unwrap(),
             ca,
             registrar_url: String::new(),
             url: String::new(),
@@ -104,12 +108,21 @@ impl World {
     }
 
     pub async fn serve(&self, role: Role, router: Router) -> (String, JoinHandle<()>) {
+        self.serve_at("127.0.0.1:0", role, router).await
+    }
+
+    pub async fn serve_at(
+        &self,
+        address: &str,
+        role: Role,
+        router: Router,
+    ) -> (String, JoinHandle<()>) {
         let (certificate, key) = identity(&self.authority, role);
-        let certificate = self.file(&format!("{role}.pem"), &certificate);
-        let key = self.file(&format!("{role}.key"), &key);
+        let certificate = self.file(&format!("{role}-service.pem"), &certificate);
+        let key = self.file(&format!("{role}-service.key"), &key);
         let ca = self.file("ca.pem", &self.ca);
         let tls = ServerTls::load(&certificate, &key, &ca).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let serving = async move {
             serve_tls(listener, tls, router, std::future::pending())
@@ -130,6 +143,29 @@ impl World {
         HttpClient::new(tls.unwrap(), Role::Verifier)
     }
 
+    /// A client with this role for services of another.
+    pub fn client_for(&self, own: Role, server: Role) -> HttpClient {
+        let (certificate, key) = identity(&self.authority, own);
+        let tls =
+            ClientTls::with_identity(self.ca.as_bytes(), certificate.as_bytes(), key.as_bytes());
+        HttpClient::new(tls.unwrap(), server)
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.verifier().metrics_router();
+        tokio::spawn(serve_plain(listener, router, std::future::pending()));
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
     pub fn database(&self) -> PathBuf {
         self.folder.path().join("verifier.db")
     }
@@ -143,24 +179,53 @@ impl World {
     /// Starts a verifier on the folder's database; an older one is left behind, as after a crash.
     pub async fn start(&mut self) {
         self.server.abort();
+        let verifier = self.open().await;
+        (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
+        self.verifier = Some(verifier);
+    }
+
+    /// Starts a verifier that keeps a revocation log and tells the CA of this URL.
+    pub async fn start_revoking(&mut self, ca: Option<&str>) {
+        self.server.abort();
+        let verifier = self.open().await;
+        self.revoke_with(&verifier, ca).await;
+        (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
+        self.verifier = Some(verifier);
+    }
+
+    pub async fn revoke_with(&self, verifier: &Arc<Verifier>, ca: Option<&str>) {
+        let key = SigningKey::from_pem(&self.revocation_key.to_pem()).unwrap();
+        let client = HttpClient::new(self.verifier_tls(), Role::Ca);
+        let ca = ca.map(|url| CaNotices::new(client, url));
+        verifier.start_revocations(key, ca).await.unwrap();
+    }
+
+    fn verifier_tls(&self) -> ClientTls {
         let (certificate, key) = identity(&self.authority, Role::Verifier);
-        let tls =
-            ClientTls::with_identity(self.ca.as_bytes(), certificate.as_bytes(), key.as_bytes());
+        ClientTls::with_identity(self.ca.as_bytes(), certificate.as_bytes(), key.as_bytes())
+            .unwrap()
+    }
+
+    /// The public key of the revocation log.
+    pub fn revocation_keys(&self) -> VerifyingKeys {
+        VerifyingKeys::from_pem(&self.revocation_key.public_pem()).unwrap()
+    }
+
+    /// Another verifier on the same database.
+    pub async fn open(&self) -> Arc<Verifier> {
         let registrar = Registrar::new(
-            HttpClient::new(tls.unwrap(), Role::Registrar),
+            HttpClient::new(self.verifier_tls(), Role::Registrar),
             &self.registrar_url,
         );
         let policy_keys = VerifyingKeys::from_pem(&self.policy_key.public_pem()).unwrap();
-        let verifier = Verifier::open_with(
+        Verifier::open_with(
             &self.database_url,
             StateKey::from_bytes(STATE_KEY),
             registrar,
             Some(policy_keys),
         )
         .await
-        .unwrap();
-        (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
-        self.verifier = Some(verifier);
+        .unwrap()
     }
 
     /// The verifier that runs now.

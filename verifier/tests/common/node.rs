@@ -12,7 +12,7 @@ use bootkeep_protocol::{
 use bootkeep_tpkd::{NodeKey, Share, Wrapped, V};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::machine::Machine;
+use super::{machine::Machine, peer::Peer};
 
 /// Makes the evidence of an answer; tests put lies here.
 pub type Answer = Box<dyn Fn(&Machine, &QuoteCall, &[u8; 32]) -> Option<Evidence> + Send>;
@@ -75,11 +75,43 @@ impl Node {
         Self::connect_with(tls, url, machine, honest).await
     }
 
+    /// Opens a link, serves it with honest answers and follows the revocation log.
+    pub async fn connect_as(
+        tls: &ClientTls,
+        url: &str,
+        machine: &Machine,
+        peer: &Peer,
+    ) -> Result<Self, Problem> {
+        let honest: Answer =
+            Box::new(|machine, call, exporter| Some(machine.evidence(call, exporter)));
+        Self::connect_whole(tls, url, machine, honest, Some(peer.clone())).await
+    }
+
     pub async fn connect_with(
         tls: &ClientTls,
         url: &str,
         machine: &Machine,
         answer: Answer,
+    ) -> Result<Self, Problem> {
+        Self::connect_whole(tls, url, machine, answer, None).await
+    }
+
+    /// Opens a link, takes every call, and never answers one.
+    pub async fn connect_mute(
+        tls: &ClientTls,
+        url: &str,
+        machine: &Machine,
+    ) -> Result<Self, Problem> {
+        let mute = Peer::mute();
+        Self::connect_whole(tls, url, machine, Box::new(|_, _, _| None), Some(mute)).await
+    }
+
+    async fn connect_whole(
+        tls: &ClientTls,
+        url: &str,
+        machine: &Machine,
+        answer: Answer,
+        peer: Option<Peer>,
     ) -> Result<Self, Problem> {
         let nk = Arc::new(NodeKey::generate().unwrap());
         let mut machine = machine.clone();
@@ -99,6 +131,7 @@ impl Node {
             sender: sender.clone(),
             exporter,
             answer,
+            peer,
             shares: share_in,
         };
         Ok(Self {
@@ -181,6 +214,7 @@ struct Serving {
     sender: LinkSender,
     exporter: [u8; 32],
     answer: Answer,
+    peer: Option<Peer>,
     shares: mpsc::UnboundedSender<ShareCall>,
 }
 
@@ -217,7 +251,10 @@ impl Serving {
                 let _ = self.shares.send(share);
                 Reply::Share { confirmation: None }
             }
-            Call::Revocations(_) => {
+            Call::Revocations(call) => {
+                if let Some(peer) = &self.peer {
+                    return peer.answer(&call);
+                }
                 let problem =
                     Problem::new(ProblemKind::Unavailable, "no-enforcer", "not on this node");
                 return Some(Outcome::Refused(problem));
