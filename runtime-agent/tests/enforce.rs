@@ -3,7 +3,12 @@
 
 mod enforcer;
 
-use std::{fs, os::unix::fs::MetadataExt, slice::from_ref, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    slice::from_ref,
+    time::{Duration, Instant},
+};
 
 use bootkeep_protocol::{
     link::Outcome,
@@ -11,7 +16,7 @@ use bootkeep_protocol::{
 };
 use bootkeep_runtime_agent::enforce::check;
 use bootkeep_signed::{payload_digest, SigningKey};
-use enforcer::{node_id, write, Log, Node, LOG};
+use enforcer::{node_id, write, Log, Node, LOG, PATIENCE};
 
 async fn with(prepare: impl FnOnce(&mut Node)) -> (Log, Node) {
     let log = Log::new();
@@ -230,7 +235,10 @@ async fn a_slow_action_does_not_hold_up_the_next_revocation() {
     log.revoke("a");
     let mut first = node.client().await;
     first.send(&log.whole()).await;
-    while node.taken(&log.call(&[])).await.sequence != 0 || !node.settings.state.exists() {}
+    while !node.settings.state.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(node.taken(&log.call(&[])).await.sequence, 0);
     log.revoke("b");
     let mut second = node.client().await;
     second.send(&log.call(&log.entries[1..])).await;
@@ -254,7 +262,9 @@ async fn without_a_fresh_word_the_node_closes_and_a_fresh_one_opens_it() {
     let word = log.whole();
     node.taken(&word).await;
     // The same word again and again is not a fresh one.
+    let begun = Instant::now();
     while node.notes().last().unwrap() != "stale" {
+        assert!(begun.elapsed() < PATIENCE, "an old word keeps it open");
         node.taken(&word).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -269,6 +279,23 @@ async fn without_a_fresh_word_the_node_closes_and_a_fresh_one_opens_it() {
     node.noted("stale").await;
     log.later(3_600_000);
     node.taken(&log.call(&[])).await;
+    node.noted("fresh").await;
+}
+
+#[tokio::test]
+async fn a_word_is_not_fresh_while_entries_are_missing() {
+    let (mut log, node) =
+        with(|node| node.settings.fail_closed_after = Some(Duration::from_millis(800))).await;
+    log.tick();
+    log.revoke("a");
+    log.revoke("b");
+    let begun = Instant::now();
+    while !node.notes().iter().any(|note| note == "stale") {
+        assert!(begun.elapsed() < PATIENCE, "half a log keeps it open");
+        assert_eq!(node.taken(&log.call(&log.entries[..1])).await.sequence, 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    node.taken(&log.whole()).await;
     node.noted("fresh").await;
 }
 

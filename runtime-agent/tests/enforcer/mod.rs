@@ -32,6 +32,8 @@ use tokio::{
 
 /// The verifier's clock begins here.
 const BEGIN: u64 = 1_700_000_000_000;
+/// Until something happens that must.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const LOG: &str = "00112233445566778899aabbccddeeff";
 
 pub(crate) struct Node {
@@ -109,7 +111,9 @@ impl Node {
     }
 
     pub(crate) async fn noted(&self, note: &str) {
+        let begun = Instant::now();
         while !self.notes().iter().any(|line| line == note) {
+            assert!(begun.elapsed() < PATIENCE, "no {note}: {:?}", self.notes());
             sleep(Duration::from_millis(20)).await;
         }
     }
