@@ -1,25 +1,28 @@
 //! A policy from boots that are known to be good: rules that survive updates where the logs show them.
 
+mod boot;
+mod stages;
+mod texts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use bootkeep_evidence::{
-    eventlog::{Authority, Claim, Event, EventLog, Guid, SignatureLists, Variable},
-    PcrValues,
-};
+use bootkeep_evidence::eventlog::{Authority, Claim, EventLog, Guid, SignatureLists};
 
 use super::{
     allowed,
     document::{
         CommandLineRule, FileRule, FirmwareRule, GrubRule, KeyRule, Listed, RulePolicy, SbatRule,
-        SecureBoot, Separators, SignerRule, StageRule, StageSource, UkiRule,
+        SecureBoot, Separators, StageRule, UkiRule,
     },
     grub::is_command_line,
     pattern::{Pattern, MAX_PATTERN},
-    phases,
     v1::EventRule,
     validate, BootPolicy,
 };
 use crate::{appraise::KnownGood, digest::Digest32, error::PolicyError, reason::Reasons};
+use boot::{sections, Boot};
+use stages::{images, name_of, signers, sources_by_digest, sources_by_signer, Image};
+use texts::{any_version, command_line_rule, command_lines, glob_of};
 
 /// Which rules are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,93 +50,6 @@ pub struct MadeBootPolicy {
     pub policy: BootPolicy,
     /// What stays open, beside the policy's own [`BootPolicy::warnings`].
     pub notes: Vec<String>,
-}
-
-/// A boot whose log explains its PCRs and does not lie about itself.
-struct Boot<'a> {
-    pcrs: &'a PcrValues,
-    log: Option<Vec<(&'a Event, Claim<'a>)>>,
-}
-
-impl<'a> Boot<'a> {
-    fn of(number: usize, good: &'a KnownGood) -> Result<Self, PolicyError> {
-        let problem = |problem: String| PolicyError::KnownGood {
-            boot: number,
-            problem,
-        };
-        let log = good.event_log.as_ref().map(|log| {
-            explain(&good.pcrs, log).map_err(problem)?;
-            let events = log.events().iter().filter(|event| event.is_extended());
-            events
-                .map(|event| match event.claim() {
-                    Ok(claim) => Ok((event, claim)),
-                    Err(error) => Err(problem(format!("{event}: {error}"))),
-                })
-                .collect::<Result<Vec<_>, _>>()
-        });
-        Ok(Self {
-            pcrs: &good.pcrs,
-            log: log.transpose()?,
-        })
-    }
-
-    /// What `find` makes of the events of one PCR.
-    fn pick<T>(&self, pcr: u8, find: impl Fn(&Event, &Claim<'a>) -> Option<T>) -> Vec<T> {
-        let events = self.log.iter().flatten();
-        events
-            .filter(|(event, _)| event.pcr == pcr)
-            .filter_map(|(event, claim)| find(event, claim))
-            .collect()
-    }
-
-    fn variable(&self, vendor: Guid, name: &str) -> Option<Variable<'a>> {
-        let found = self.pick(7, |_, claim| match claim {
-            Claim::Variable(variable) if variable.is(vendor, name) => Some(variable.clone()),
-            _ => None,
-        });
-        found.into_iter().next()
-    }
-
-    fn secure(&self) -> bool {
-        let state = self.variable(Guid::GLOBAL, "SecureBoot");
-        state.and_then(|variable| variable.switch()) == Some(true)
-    }
-
-    fn strings(&self, pcr: u8) -> Vec<String> {
-        self.pick(pcr, |_, claim| match claim {
-            Claim::Text(text) => Some(text.text.clone()),
-            _ => None,
-        })
-    }
-
-    fn authorities(&self) -> Vec<Authority> {
-        self.pick(7, |_, claim| match claim {
-            Claim::Authority(authority) => Some(authority.clone()),
-            _ => None,
-        })
-    }
-}
-
-/// The log leads to every PCR but those it says nothing of and those that go on after it.
-fn explain(quoted: &PcrValues, log: &EventLog) -> Result<(), String> {
-    let replayed = log.replay();
-    for pcr in (0..=9).chain(12..=14) {
-        if replayed.get(pcr) != quoted.get(pcr) {
-            return Err(format!(
-                "the event log does not replay to the quoted PCR {pcr}: this boot is not a known-good one"
-            ));
-        }
-    }
-    let (start, value) = (replayed.get(11), quoted.get(11));
-    let paths = super::PhaseRule::default().running;
-    let known = |start: &[u8; 32]| {
-        let reached = |path: &String| Some(&phases::after(start, path)) == value;
-        paths.iter().any(reached)
-    };
-    if start.is_some_and(known) {
-        return Ok(());
-    }
-    Err("the event log and no phase lead to the quoted PCR 11".to_owned())
 }
 
 pub(super) fn make(
@@ -575,190 +491,4 @@ fn common(boots: &[Vec<Listed>]) -> Vec<Listed> {
     };
     let everywhere = |entry: &&Listed| others.iter().all(|other| other.contains(entry));
     first.iter().filter(everywhere).cloned().collect()
-}
-
-/// An image that was started.
-struct Image {
-    digest: [u8; 32],
-    hint: String,
-    handed_over: bool,
-}
-
-fn images(boot: &Boot<'_>) -> Vec<Image> {
-    let mut handed_over = false;
-    let mut all = Vec::new();
-    for (event, claim) in boot.log.iter().flatten() {
-        match claim {
-            _ if event.pcr != 4 => {}
-            Claim::Separator(_) => handed_over = true,
-            Claim::Opaque(image) => all.push(Image {
-                digest: image.digest(),
-                hint: image.hint(),
-                handed_over,
-            }),
-            _ => {}
-        }
-    }
-    all
-}
-
-fn name_of(images: &[&Image], place: usize) -> String {
-    let hint = images.first().map_or("", |image| image.hint.as_str());
-    let hint = hint.to_lowercase();
-    let known = [
-        ("shim", "shim"),
-        ("grub", "grub"),
-        ("systemd-boot", "systemd-boot"),
-        ("/linux/", "uki"),
-        ("vmlinuz", "linux"),
-        ("kernel", "linux"),
-        ("boot\\bootx64.efi", "boot loader"),
-    ];
-    let named = known.iter().find(|(part, _)| hint.contains(part));
-    named.map_or_else(
-        || format!("stage {}", place + 1),
-        |(_, name)| (*name).to_owned(),
-    )
-}
-
-/// Certificates that vouched for images, each once, in the order of the logs.
-fn signers(boots: &[Boot<'_>]) -> Vec<SignerRule> {
-    let mut all: Vec<SignerRule> = Vec::new();
-    for authority in boots.iter().flat_map(Boot::authorities) {
-        let Authority::Certificate {
-            source,
-            certificate,
-            ..
-        } = authority
-        else {
-            continue;
-        };
-        let signer = SignerRule {
-            fingerprint: Some(certificate.fingerprint.into()),
-            subject: certificate.names.map(|names| names.subject),
-            issuer: None,
-            source: Some(source),
-        };
-        if !all.contains(&signer) {
-            all.push(signer);
-        }
-    }
-    all
-}
-
-/// A certificate is measured when it first vouches for an image: the first stage has the first one, later stages one
-/// of those that follow, or the last again. Certificates left over belong to the last stage.
-fn sources_by_signer(signers: &[SignerRule], place: usize, stages: usize) -> Vec<StageSource> {
-    let last = signers.len() - 1;
-    let first = place.min(last);
-    let end = if place + 1 == stages { last } else { first };
-    let of_stage = signers.get(first..=end).unwrap_or_default();
-    of_stage
-        .iter()
-        .map(|signer| StageSource {
-            signer: Some(signer.clone()),
-            ..StageSource::default()
-        })
-        .collect()
-}
-
-fn sources_by_digest(images: &[&Image]) -> Vec<StageSource> {
-    let mut all: Vec<StageSource> = Vec::new();
-    for image in images {
-        let source = StageSource {
-            digest: Some(image.digest.into()),
-            signer: None,
-            note: image.hint.clone(),
-        };
-        if all.iter().all(|known| known.digest != source.digest) {
-            all.push(source);
-        }
-    }
-    all
-}
-
-/// The parameters of a boot's command lines: GRUB's begin with the kernel's path.
-fn command_lines(boot: &Boot<'_>) -> Vec<String> {
-    let grub = boot
-        .strings(8)
-        .into_iter()
-        .filter(|text| is_command_line(text));
-    let parameters = |text: String| match text.split_once(' ') {
-        Some((_, parameters)) => parameters.to_owned(),
-        None => String::new(),
-    };
-    grub.map(parameters).chain(boot.strings(12)).collect()
-}
-
-/// What all lines have is required, what some have is allowed, nothing else passes.
-fn command_line_rule(boots: &[Vec<String>]) -> CommandLineRule {
-    let lines = boots.iter().flatten();
-    let sets: Vec<BTreeSet<String>> = lines.map(|line| super::command_line::words(line)).collect();
-    let all: BTreeSet<&String> = sets.iter().flatten().collect();
-    let (required, allowed): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|word| sets.iter().all(|set| set.contains(*word)));
-    let patterns = |words: Vec<&String>| words.into_iter().map(|word| any_version(word)).collect();
-    CommandLineRule {
-        required: patterns(required),
-        allowed: Some(patterns(allowed)),
-        ..CommandLineRule::default()
-    }
-}
-
-/// The names of kernels and their files, whatever their version.
-const VERSIONED: [&str; 5] = ["vmlinuz-", "initrd.img-", "initramfs-", "initrd-", "linux-"];
-
-/// The text itself, or an expression in which the versions of kernels may change.
-fn any_version(text: &str) -> Pattern {
-    const VERSION: &str = r"[0-9][0-9A-Za-z.+~_-]*";
-    let mut expression = String::new();
-    let mut rest = text;
-    while let Some((at, name)) = next_version(rest) {
-        let (before, after) = rest.split_at(at + name.len());
-        expression.push_str(&regex::escape(before));
-        expression.push_str(VERSION);
-        let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || ".+~_-".contains(c)));
-        rest = after.get(end.unwrap_or(after.len())..).unwrap_or_default();
-    }
-    if expression.is_empty() {
-        return Pattern::exact(text);
-    }
-    expression.push_str(&regex::escape(rest));
-    Pattern::regex(&expression).unwrap_or_else(|_| Pattern::exact(text))
-}
-
-/// Where the next name that a version follows begins.
-fn next_version(text: &str) -> Option<(usize, &'static str)> {
-    let starts = VERSIONED.into_iter().filter_map(|name| {
-        let at = text.find(name)?;
-        let version = text.as_bytes().get(at + name.len())?;
-        version.is_ascii_digit().then_some((at, name))
-    });
-    starts.min_by_key(|(at, _)| *at)
-}
-
-/// A path with the version of a kernel as a glob.
-fn glob_of(path: &str) -> String {
-    match next_version(path) {
-        Some((at, name)) => format!("{}*", globset::escape(&path[..at + name.len()])),
-        None => globset::escape(path),
-    }
-}
-
-/// Names and digests of the sections of a unified kernel image.
-fn sections(boot: &Boot<'_>) -> Vec<(String, [u8; 32])> {
-    let events = boot.pick(11, |event, claim| match claim {
-        Claim::Section(section) => Some((Some(section.name.clone()), event.digest)),
-        _ => Some((None, event.digest)),
-    });
-    let mut all = Vec::new();
-    let mut current = None;
-    for (name, digest) in events {
-        match current.take() {
-            Some(section) => all.push((section, digest)),
-            None => current = name,
-        }
-    }
-    all
 }
