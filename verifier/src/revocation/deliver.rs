@@ -127,6 +127,10 @@ impl Delivery<'_> {
 
     /// One call and its acknowledgement.
     async fn round(&mut self) -> Result<(), Trouble> {
+        if self.held.is_none() {
+            // The node may come from another verifier: a head older than what it holds would look like a log set back.
+            self.on.log.refresh().await?;
+        }
         let end = self.on.log.end();
         let entries = match self.held {
             Some(held) => self.on.log.after(held.sequence).await?,
