@@ -508,7 +508,7 @@ async fn a_fleet_is_updated_generation_by_generation_and_a_violation_is_revoked(
         "{passes}"
     );
 
-    let key = stage.files[0].to_str().unwrap();
+    let key = stage.files[0].to_str().unwrap().to_owned();
     let again = format!("web-1 --luks-key {key} --boot-policy @web --runtime-policy @web");
     let (code, no) = stage.run(&format!("reinstate {again}")).await;
     assert_eq!(code, 2, "{no}");

@@ -5,7 +5,7 @@ use bootkeep_protocol::verifier::{NodeStatus, State};
 use crate::{
     cli, node_name, output,
     policies::{Policies, Sources},
-    provision::{self, Deadline, Inputs, Lines, Options, Provisioned},
+    provision::{self, Deadline, Inputs, Journal, Lines, Options, Provisioned},
     services::Services,
     Error, Home,
 };
@@ -49,9 +49,11 @@ pub async fn reinstate(
         colours: output::colours(),
     };
     match status {
-        Some(status) if is_revoked(&status) || status.state == State::Untrusted => {
+        Some(status) if matches!(status.state, State::Untrusted | State::Revoked) => {
+            // What an earlier provisioning left is of a certificate that is revoked.
+            Journal::remove(home, &status.node_id)?;
             lines.note("what was revoked stays revoked; the node gets a new K, a new payload and a new certificate");
-            lines.note("it has to boot anew; once it is trusted the log says `reinstate` and its peers speak with it again");
+            lines.note("it has to boot anew; once that boot was good the log says `reinstate` and its peers speak with it again");
         }
         // An earlier run of this command has already enrolled it anew; that one is gone on with.
         Some(status) if status.state != State::Trusted => {}

@@ -18,8 +18,8 @@ pub use document::{any_policy, boot_policy, policy_file, runtime_policy, AnyPoli
 pub use named::fetch;
 pub use retired::Retired;
 
-/// Largest policy file that is read (bytes): signed, in base64, it must fit into one answer of the verifier.
-pub const MAX_POLICY: u64 = 11 * 1024 * 1024;
+/// Largest policy file that is read (bytes): it must fit into an enrolment.
+pub const MAX_POLICY: u64 = 16 * 1024 * 1024;
 
 /// A policy as what is held against evidence and as what an enrolment says of it.
 #[derive(Clone, Debug)]

@@ -96,6 +96,14 @@ impl Node {
         node
     }
 
+    /// Off and on again.
+    pub async fn power_cycle(self, owner: &Owner) -> Self {
+        let Self { mut swtpm, tpm, .. } = self;
+        drop(tpm);
+        swtpm.power_cycle().unwrap();
+        Self::boot(owner, swtpm).await
+    }
+
     pub fn id(&self) -> &NodeId {
         &self.identity.node_id
     }

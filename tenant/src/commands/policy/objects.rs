@@ -5,6 +5,7 @@ use std::path::Path;
 use bootkeep_policy::{PolicyDocument, SignedPolicy};
 use bootkeep_protocol::{
     dsse::Envelope,
+    limits::MAX_FIELD,
     policy::{PolicyKind, PolicyObject, PolicyRecord},
 };
 use serde::Serialize;
@@ -206,8 +207,14 @@ impl Draft<'_> {
 
     fn sign(&self, home: &Home, generation: u64) -> Result<Envelope, Error> {
         let key = signing::policy_key(home)?;
-        SignedPolicy::sign(&self.object(generation)?, &key)
-            .map_err(|error| unusable(self.file, error))
+        let envelope = SignedPolicy::sign(&self.object(generation)?, &key)
+            .map_err(|error| unusable(self.file, error))?;
+        if envelope.payload.as_slice().len() > MAX_FIELD {
+            let what =
+                format!("a signed policy has at most {MAX_FIELD} bytes; make it of fewer packages");
+            return Err(unusable(self.file, what));
+        }
+        Ok(envelope)
     }
 }
 
