@@ -549,7 +549,15 @@ async fn a_fleet_is_updated_generation_by_generation_and_a_violation_is_revoked(
     );
 
     stage.node.measure("/tmp/evil", [6; 32]).await;
-    let status = stage.until_state("untrusted").await;
+    let mut status = stage.until_state("untrusted").await;
+    for _ in 0..200 {
+        // The entry is durable a moment after the verdict is seen.
+        if status["revocation"] == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        status = stage.until_state("untrusted").await;
+    }
     let (code, dry) = stage.run("policy explain web-1").await;
     assert_eq!(
         (code, dry["files"][0]["path"].as_str()),
