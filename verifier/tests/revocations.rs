@@ -215,7 +215,7 @@ async fn a_violation_reaches_every_peer_and_the_list_follows() {
 
     let (entry, _) = a.peer.taken().remove(0);
     assert_eq!((entry.action, &entry.node_id), (Action::Revoke, c.id()));
-    assert_eq!(entry.serials, [serial.clone()]);
+    assert_eq!(entry.serials, std::slice::from_ref(&serial));
     assert_eq!(entry.addresses, c.enrolment.addresses);
     assert_eq!(entry.reasons[0].code, "file-not-listed");
 

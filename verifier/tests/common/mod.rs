@@ -1,6 +1,7 @@
 //! A verifier with its neighbours: a registrar of records the test decides on, a tenant, and nodes made of code.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod host;
 #[path = "../../../crates/policy/tests/common/mod.rs"]
 pub mod machine;
 pub mod node;
