@@ -12,7 +12,7 @@ use bootkeep_link::HttpClient;
 use bootkeep_pki::{node::new_key_and_csr, state_key::StateKey};
 use bootkeep_protocol::{
     ca::{CertificateRecord, IssueRequest, Issued},
-    revocation::{Action, Revocations},
+    revocation::{Action, Revocations, RevocationsReply},
     verifier::{Enrolment, NodeStatus, OnFailure, RevokeRequest, State},
     NodeId, Role,
 };
@@ -452,6 +452,39 @@ async fn a_peer_that_does_not_answer_holds_up_nobody() {
     let silent = log.records[0].acknowledgements.iter();
     let silent: Vec<_> = silent.filter(|ack| ack.at_ms.is_none()).collect();
     assert_eq!((silent.len(), &silent[0].node_id), (1, b.id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_acknowledgement_is_none() {
+    let mut world = World::new().await;
+    world.start_revoking(None).await;
+    let b = Member::enrolled(&world, "b", "0b").await;
+    let c = Member::enrolled(&world, "c", "0c").await;
+    revoke(&world, c.id()).await;
+    let says = |sequence, digest: &[u8]| RevocationsReply {
+        sequence,
+        digest: digest.into(),
+        done: Vec::new(),
+    };
+    for (reply, code) in [
+        (says(9, &[1; 32]), "revocation-ahead"),
+        (says(1, &[1; 32]), "revocation-other-history"),
+        (says(1, &[]), "revocation-reply"),
+        (says(0, &[0; 32]), "revocation-stuck"),
+    ] {
+        let liar = Member {
+            machine: b.machine.clone(),
+            enrolment: b.enrolment.clone(),
+            peer: Peer::liar(reply),
+        };
+        let node = liar.link(&world).await;
+        let counted = format!("refusals_total{{code=\"{code}\"}}");
+        while !world.metrics().await.contains(&counted) {}
+        let log = log(&world, 0).await;
+        let mut acks = log.records[0].acknowledgements.iter();
+        assert!(acks.all(|ack| ack.at_ms.is_none()), "{code}");
+        node.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::{
 
 use bootkeep_protocol::{
     link::{Outcome, Reply},
-    revocation::{Done, Enforcement, Entry, RevocationsCall},
+    revocation::{Done, Enforcement, Entry, RevocationsCall, RevocationsReply},
     Problem,
 };
 use bootkeep_revocation::{Follower, Position};
@@ -15,7 +15,14 @@ use bootkeep_signed::VerifyingKeys;
 
 /// Survives its node's links.
 #[derive(Clone)]
-pub struct Peer(Option<Arc<Mutex<State>>>);
+pub struct Peer(Manner);
+
+#[derive(Clone)]
+enum Manner {
+    Follows(Arc<Mutex<State>>),
+    /// Always says this, or nothing.
+    Says(Option<RevocationsReply>),
+}
 
 struct State {
     follower: Follower,
@@ -27,7 +34,7 @@ struct State {
 
 impl Peer {
     pub fn new(keys: VerifyingKeys) -> Self {
-        Self(Some(Arc::new(Mutex::new(State {
+        Self(Manner::Follows(Arc::new(Mutex::new(State {
             follower: Follower::new(keys),
             taken: Vec::new(),
             calls: Vec::new(),
@@ -38,16 +45,27 @@ impl Peer {
 
     /// Never answers.
     pub fn mute() -> Self {
-        Self(None)
+        Self(Manner::Says(None))
+    }
+
+    /// Acknowledges what it was never given.
+    pub fn liar(reply: RevocationsReply) -> Self {
+        Self(Manner::Says(Some(reply)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.as_ref().unwrap().lock().unwrap()
+        match &self.0 {
+            Manner::Follows(state) => state.lock().unwrap(),
+            Manner::Says(_) => panic!("this one follows nothing"),
+        }
     }
 
     pub fn answer(&self, call: &RevocationsCall) -> Option<Outcome> {
         let started = Instant::now();
-        let mut state = self.0.as_ref()?.lock().unwrap();
+        let mut state = match &self.0 {
+            Manner::Follows(state) => state.lock().unwrap(),
+            Manner::Says(reply) => return reply.clone().map(Reply::Revocations).map(Outcome::Ok),
+        };
         state.calls.push(call.entries.len());
         let accepted = match state.follower.check(call) {
             Ok(accepted) => accepted,
