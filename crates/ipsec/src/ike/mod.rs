@@ -176,6 +176,7 @@ async fn check_policies(
     let installed: Vec<&str> = items
         .iter()
         .flat_map(Message::sections)
+        .filter(|(_, policy)| has_both_ends(policy))
         .filter_map(|(_, policy)| policy.text("child"))
         .collect();
     let children = wanted
@@ -191,6 +192,12 @@ async fn check_policies(
             reason: format!("no policies were installed for {child}; see charon's log"),
         }),
     }
+}
+
+/// With ends of two families charon lists policies that the kernel does not have.
+fn has_both_ends(policy: &Message) -> bool {
+    let is_ipv6 = |name| policy.list(name).any(|end| end.contains(':'));
+    is_ipv6("local-ts") == is_ipv6("remote-ts")
 }
 
 fn certificate(kind: &str, flag: &str, der: &[u8]) -> Message {
