@@ -48,7 +48,11 @@ fn protected(pair: &Pair<'_>) -> Result<()> {
     let before = pair.wire()?;
     let pings = pair.pings(LOOK)?;
     ensure!(pings.received == LOOK, "pings got lost: {pings:?}");
-    let wire = pair.nothing_in_clear()?;
+    // Nothing before either: not while charon was starting.
+    let wire = match pair.nothing_in_clear() {
+        Ok(wire) => wire,
+        Err(error) => return Err(error.context(pair.explain()?)),
+    };
     ensure!(
         count(&wire, "esp") >= count(&before, "esp") + 2 * u64::from(LOOK),
         "the pings did not pass as ESP: {before}, then {wire}"
