@@ -189,6 +189,8 @@ async fn another_log_another_history_and_an_old_word_are_refused() {
     };
     assert_eq!(node.refused(&other.whole()).await, "revocation-other-log");
     assert_eq!(node.refused(&fork.whole()).await, "revocation-fork");
+    let true_head = log.call(&fork.entries);
+    assert_eq!(node.refused(&true_head).await, "revocation-fork");
     assert_eq!(node.refused(&stale).await, "revocation-stale-head");
 }
 
