@@ -14,7 +14,7 @@ use crate::{
 /// Between two tries to reach charon.
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks at the whole.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(3);
 
 impl Ipsec {
     /// Runs for ever: sets everything up when charon starts, ends associations of nodes that are cut off when they come
@@ -90,7 +90,17 @@ impl Ipsec {
     async fn look(&self) -> Result<std::convert::Infallible, IpsecError> {
         loop {
             sleep(LOOK).await;
-            self.clean().await?;
+            let inner = &self.0;
+            if inner
+                .ike
+                .is_installed(&inner.config, &inner.identity)
+                .await?
+            {
+                self.clean().await?;
+            } else {
+                tracing::warn!("somebody has unloaded what charon was given; it is given again");
+                self.set_up().await?;
+            }
         }
     }
 

@@ -74,6 +74,28 @@ impl Ike {
         check_policies(&mut charon, &wanted).await
     }
 
+    /// Whether charon still has the connections and a private key. `swanctl --load-all`, which Debian's unit runs when charon
+    /// has started, unloads all that is not in swanctl's own files.
+    ///
+    /// # Errors
+    /// [`ViciError`].
+    pub async fn is_installed(
+        &self,
+        config: &Config,
+        identity: &Identity,
+    ) -> Result<bool, ViciError> {
+        within(DEADLINE, async {
+            let mut charon = self.connect().await?;
+            let loaded = charon.request("get-conns", &Message::new()).await?;
+            let keys = charon.request("get-keys", &Message::new()).await?;
+            let all = connections::of(config, identity)
+                .iter()
+                .all(|(name, _)| loaded.list("conns").any(|found| found == name));
+            Ok(all && keys.list("keys").next().is_some())
+        })
+        .await
+    }
+
     /// Loads a revocation list (DER) and forgets what was found about certificates before.
     ///
     /// # Errors

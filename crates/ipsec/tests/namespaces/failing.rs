@@ -109,6 +109,28 @@ fn a_charon_that_starts_again_knows_who_is_revoked() {
     );
 }
 
+/// Debian's unit runs it when charon has started: it unloads all that is not in swanctl's own files.
+#[test]
+#[ignore = "needs root, run by xtask"]
+fn what_swanctl_unloads_is_given_again() {
+    inside::again("failing::what_swanctl_unloads_is_given_again", || {
+        let world = World::of_three();
+        world.wait_until_all_talk();
+        let charon = &world.nodes[0].charon;
+        let loaded = || {
+            let list = charon.lock().unwrap().swanctl(&["--list-conns"]);
+            list.contains("bootkeep-")
+        };
+        assert!(loaded());
+        let said = charon
+            .lock()
+            .unwrap()
+            .swanctl(&["--load-all", "--noprompt"]);
+        assert!(!loaded(), "{said}");
+        wait_until("given again", &world, loaded);
+    });
+}
+
 /// Only its identity is known: neither the entry nor the group says where it is.
 #[test]
 #[ignore = "needs root, run by xtask"]
