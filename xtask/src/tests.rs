@@ -9,7 +9,7 @@ use bootkeep_vm_tests::{
     guest::Guest,
     image::base,
     progress::Progress,
-    scenarios::{Scenario, SCENARIOS},
+    scenarios::{Scenario, PENDING, SCENARIOS},
     stage::Set,
 };
 
@@ -90,6 +90,7 @@ pub(crate) fn scenarios(
     if names.iter().any(|name| name == "list") {
         SCENARIOS
             .iter()
+            .chain(PENDING)
             .for_each(|scenario| println!("{:<24}{}", scenario.name, scenario.promise));
         return Ok(ExitCode::SUCCESS);
     }
@@ -114,10 +115,11 @@ pub(crate) fn inside(
     progress: Progress,
     names: &[String],
 ) -> Result<ExitCode> {
-    let chosen: Vec<&Scenario> = SCENARIOS
-        .iter()
-        .filter(|scenario| names.is_empty() || names.iter().any(|name| name == scenario.name))
-        .collect();
+    let named = |scenario: &&Scenario| names.iter().any(|name| name == scenario.name);
+    let chosen: Vec<&Scenario> = match names {
+        [] => SCENARIOS.iter().collect(),
+        _ => SCENARIOS.iter().chain(PENDING).filter(named).collect(),
+    };
     if chosen.is_empty() {
         bail!(
             "no scenario is called {}; `--scenario list` shows them",
