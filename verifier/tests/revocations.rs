@@ -479,7 +479,7 @@ async fn a_false_acknowledgement_is_none() {
         };
         let node = liar.link(&world).await;
         let counted = format!("refusals_total{{code=\"{code}\"}}");
-        while !world.metrics().await.contains(&counted) {}
+        world.counted(&counted).await;
         let log = log(&world, 0).await;
         let mut acks = log.records[0].acknowledgements.iter();
         assert!(acks.all(|ack| ack.at_ms.is_none()), "{code}");

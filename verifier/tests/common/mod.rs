@@ -167,6 +167,17 @@ impl World {
         text
     }
 
+    /// Waits until `/metrics` has this text.
+    pub async fn counted(&self, text: &str) {
+        for _ in 0..200 {
+            if self.metrics().await.contains(text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("no {text} in {}", self.metrics().await);
+    }
+
     pub fn database(&self) -> PathBuf {
         self.folder.path().join("verifier.db")
     }
