@@ -355,7 +355,8 @@ async fn a_verdict_without_its_entry_gets_it_at_the_start() {
     let c = Member::enrolled(&world, "c", "0c").await;
     let bad = c.run(&world).await;
     bad.run_file("/usr/bin/evil", b"evil").await;
-    world.until(c.id(), State::Untrusted).await;
+    // The step comes when the verdict is stored.
+    world.step(c.id(), "untrusted").await;
     world.start_revoking(None).await;
     let log = log(&world, 0).await;
     let (entry, _) = read_entry(&world.revocation_keys(), &log.records[0].entry).unwrap();
