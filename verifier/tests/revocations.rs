@@ -529,7 +529,7 @@ async fn two_verifiers_make_one_log_without_gaps() {
     world.database_url = cluster.url();
     world.start_revoking(None).await;
     let a = Member::enrolled(&world, "a", "0a").await;
-    let _a = a.run(&world).await;
+    let first = a.run(&world).await;
     let mut ids = Vec::new();
     for n in 0..NODES {
         let member = Member::enrolled(&world, &format!("n{n}"), "10").await;
@@ -559,6 +559,7 @@ async fn two_verifiers_make_one_log_without_gaps() {
     assert_eq!(sequences, (1..=NODES as u64).collect::<Vec<_>>());
     // A follower takes it whole, linked to one verifier and then to the other.
     a.peer.holds(NODES as u64).await;
+    first.close().await;
     let machine = running(&a.machine);
     let moved = Node::connect_as(&world.node_tls, &url, &machine, &a.peer).await;
     let _moved = moved.unwrap();
@@ -567,6 +568,10 @@ async fn two_verifiers_make_one_log_without_gaps() {
         .until("heard by the second", |peer| peer.calls().len() > calls)
         .await;
     assert_eq!(a.sequences(), (1..=NODES as u64).collect::<Vec<_>>());
-    assert!(a.peer.refused().is_empty());
+    // A node may meet a head that is one entry old while two verifiers append at once: it refuses it, is asked anew, and
+    // ends where the log does (above). Nothing else is ever refused.
+    let mut refused = a.peer.refused();
+    refused.retain(|problem| problem.code != "revocation-rolled-back");
+    assert!(refused.is_empty(), "{refused:?}");
     acknowledged(&world, NODES as u64, 1).await;
 }
