@@ -35,9 +35,9 @@ pub enum RevocationRule {
     /// A status must be known and good.
     Strict,
     /// As strict, for a certificate that says where its status is found. Certificates of the Bootkeep CA say so.
-    #[default]
     Ifuri,
     /// Only a certificate that is known to be revoked is refused.
+    #[default]
     Relaxed,
 }
 

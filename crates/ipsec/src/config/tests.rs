@@ -13,7 +13,8 @@ fn defaults_are_safe() {
     let config = Config::parse(GROUP.as_bytes()).unwrap();
     assert_eq!(config.mode, Mode::Transport);
     assert_eq!(config.start, Start::OnTraffic);
-    assert_eq!(config.revocation, RevocationRule::Ifuri);
+    // Entries of the log cut a node off; a list comes only with the first of them.
+    assert_eq!(config.revocation, RevocationRule::Relaxed);
     assert!(config.esp_proposals.iter().all(|p| p.ends_with("-esn")));
     assert_eq!(config.members(), ["10.1.0.0/24".parse().unwrap()]);
 }
