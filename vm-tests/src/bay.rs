@@ -3,16 +3,32 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::Result;
 
 use crate::{
+    command,
     guest::Guest,
     http::Server,
+    image::Image,
     qemu,
     swtpm::{Manufacturer, SoftTpm},
 };
+
+/// Copies a disk that no machine uses, without its holes.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy_disk(from: &Path, to: &Path) -> Result<()> {
+    command::output(
+        Command::new("cp")
+            .args(["--sparse=always", "--reflink=auto"])
+            .args([from, to]),
+    )
+    .map(drop)
+}
 
 /// One machine's place. Several machines run at the same time in bays of different numbers.
 #[derive(Debug)]
@@ -58,6 +74,16 @@ impl Bay {
             guest,
             _server: Some(server),
         })
+    }
+
+    /// A disk that keeps what is written to it, as the image's is now.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn own_disk(&self, image: &Image) -> Result<PathBuf> {
+        let disk = self.directory.join("disk.img");
+        copy_disk(&image.disk(), &disk)?;
+        Ok(disk)
     }
 
     /// The machine's address on the wire to the other machines.

@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`image`] | the machine's disk, kernel and initramfs, built once and kept |
-//! | [`swtpm`] | its TPM, and the TPM's manufacturer |
+//! | [`swtpm`], [`tpm_tap`] | its TPM, and the TPM's manufacturer; what the TPM is asked |
 //! | [`qemu`], [`serial`] | the machine, and its console |
 //! | [`guest`], [`http`] | what the guest finds at the host: metadata, commands |
 //! | [`bay`] | where one machine stands: its TPM, its logs, its number |
@@ -11,6 +11,7 @@
 //! | [`relay`] | a port that leads to a service in a machine |
 //! | [`stage`] | all of it together, for one scenario |
 //! | [`pair`] | two machines with IPsec between them |
+//! | [`reboots`] | a machine that is switched on again and again, without its owner |
 //! | [`revocations`] | the revocation log, and a violation from its start to its end |
 //! | [`scenarios`] | what is proved, one function each |
 //! | [`cache`], [`command`], [`progress`] | building once, running programs, showing what goes on |
@@ -27,6 +28,7 @@ pub mod owner;
 pub mod pair;
 pub mod progress;
 pub mod qemu;
+pub mod reboots;
 pub mod relay;
 pub mod revocations;
 pub mod scenarios;
@@ -34,3 +36,4 @@ pub mod serial;
 pub mod services;
 pub mod stage;
 pub mod swtpm;
+pub mod tpm_tap;

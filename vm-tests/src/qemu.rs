@@ -40,6 +40,15 @@ pub enum Firmware {
     Ovmf,
 }
 
+/// A disk, and what becomes of what is written to it.
+#[derive(Clone, Copy, Debug)]
+pub enum Disk<'a> {
+    /// Thrown away.
+    Fresh(&'a Path),
+    /// Kept, also when the machine's power is cut: what the machine has given out is in the file.
+    Own(&'a Path),
+}
+
 /// A machine as it is switched on.
 #[derive(Debug)]
 pub struct Machine<'a> {
@@ -51,8 +60,8 @@ pub struct Machine<'a> {
     pub initrd: &'a Path,
     /// Kernel command line.
     pub cmdline: &'a str,
-    /// Disk of the root; what is written to it is thrown away.
-    pub disk: &'a Path,
+    /// Disk of the root.
+    pub disk: Disk<'a>,
     /// A further disk.
     pub second_disk: Option<&'a Path>,
     /// A further network interface that nobody answers on.
@@ -115,12 +124,9 @@ impl Machine<'_> {
             .arg(self.kernel)
             .arg("-initrd")
             .arg(self.initrd);
-        for disk in [Some(self.disk), self.second_disk].into_iter().flatten() {
-            let drive = format!(
-                "file={},if=virtio,format=raw,snapshot=on,cache=unsafe",
-                disk.display()
-            );
-            command.args(["-drive", &drive]);
+        let disks = [Some(self.disk), self.second_disk.map(Disk::Fresh)];
+        for disk in disks.into_iter().flatten() {
+            command.args(["-drive", &disk.drive()]);
         }
         if self.firmware == Firmware::Ovmf {
             command.args(ovmf(directory)?);
@@ -148,6 +154,19 @@ impl Machine<'_> {
             arguments.extend(["-device".into(), "virtio-net-pci,romfile=".into()]);
         }
         arguments
+    }
+}
+
+impl Disk<'_> {
+    fn drive(self) -> String {
+        let (path, snapshot) = match self {
+            Self::Fresh(path) => (path, "on"),
+            Self::Own(path) => (path, "off"),
+        };
+        format!(
+            "file={},if=virtio,format=raw,snapshot={snapshot},cache=unsafe",
+            path.display()
+        )
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{
     image::{initramfs, Image, Product, VOLUME_UUID},
     owner::{Owner, Provision, Provisioning},
     progress::Progress,
-    qemu::{Firmware, Machine, Vm},
+    qemu::{Disk, Firmware, Machine, Vm},
+    reboots::Enrolled,
     serial::Watcher,
     services::Services,
     swtpm::{self, Manufacturer},
@@ -38,6 +39,8 @@ pub struct Set {
     pub maker: Manufacturer,
     /// The owner, before the first node.
     pub owner: Owner,
+    /// Nodes that reboot without their owner.
+    pub enrolled: Enrolled,
     /// The time line.
     pub progress: Progress,
 }
@@ -76,6 +79,7 @@ impl Set {
             image,
             maker,
             owner,
+            enrolled: Enrolled::default(),
             progress,
         })
     }
@@ -132,10 +136,18 @@ impl Set {
     /// # Errors
     /// When a part does not start.
     pub fn stage(&self, name: &str, guest: &Guest) -> Result<Stage<'_>> {
+        self.stage_of(&self.owner, name, guest)
+    }
+
+    /// The same with a copy of this owner, whose services are off.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub fn stage_of(&self, owner: &Owner, name: &str, guest: &Guest) -> Result<Stage<'_>> {
         let directory = self.cache.root().join("runs").join(name);
         remove(&directory)?;
         fs::create_dir_all(&directory)?;
-        let owner = self.owner.copy_to(&directory.join("home"))?;
+        let owner = owner.copy_to(&directory.join("home"))?;
         let services = Services::start(&owner, &directory)?;
         let bay = Bay::first(&directory, &self.maker, guest)?;
         Ok(Stage {
@@ -182,6 +194,8 @@ pub struct Boot<'a> {
     pub overlay: Vec<(&'a str, Vec<u8>, u32)>,
     /// What the cloud's metadata service says.
     pub seed: Seed,
+    /// A disk that keeps what is written to it; without one it is the image's, and what is written is thrown away.
+    pub disk: Option<&'a Path>,
     /// A further disk.
     pub second_disk: Option<PathBuf>,
     /// A further network interface that nobody answers on.
@@ -246,11 +260,22 @@ pub struct Provisioned {
 pub struct Booted {
     /// The machine.
     pub vm: Vm,
-    _tpm: Background,
+    tpm: Background,
+}
+
+impl Drop for Booted {
+    /// Cuts the machine's power. Its TPM then ends by itself: one that is killed falls back in time.
+    fn drop(&mut self) {
+        self.vm.switch_off();
+        self.tpm.wait_until_gone(Duration::from_secs(10));
+    }
 }
 
 impl Booted {
-    /// Has the running system switch the machine off: a software TPM that is killed falls back in time.
+    /// Cuts the machine's power at once. Its TPM gets no TPM2_Shutdown.
+    pub fn cut_power(self) {}
+
+    /// Has the running system switch the machine off.
     ///
     /// # Errors
     /// When it does not.
@@ -332,6 +357,7 @@ impl Stage<'_> {
             [] => plain,
             overlay => initramfs::overlaid(&plain, overlay, &bay.directory)?,
         };
+        let image_disk = image.disk();
         let tpm = bay.tpm.start()?;
         let machine = Machine {
             firmware: if boot.measured {
@@ -342,7 +368,7 @@ impl Stage<'_> {
             kernel: &image.kernel(),
             initrd: &initrd,
             cmdline: &cmdline(boot.cmdline),
-            disk: &image.disk(),
+            disk: boot.disk.map_or(Disk::Fresh(&image_disk), Disk::Own),
             second_disk: boot.second_disk.as_deref(),
             idle_nic: boot.idle_nic,
             number: bay.number,
@@ -350,7 +376,7 @@ impl Stage<'_> {
             forwards: boot.forwards,
         };
         let vm = machine.start(&bay.tpm, &bay.directory, watcher)?;
-        Ok(Booted { vm, _tpm: tpm })
+        Ok(Booted { vm, tpm })
     }
 
     /// The ids of all registered nodes.

@@ -14,7 +14,7 @@ pub use bootkeep_swtpm::Manufacturer;
 
 use crate::{
     cache::{remove, Cache, Recipe},
-    command::Background,
+    command::{self, Background},
 };
 
 /// A manufacturer that is kept; its root certificate exists from the start.
@@ -73,7 +73,13 @@ impl SoftTpm {
             ])
             .arg(format!("dir={}", self.state.display()))
             .arg("--ctrl")
-            .arg(format!("type=unixio,path={}", socket.display()));
+            .arg(format!("type=unixio,path={}", socket.display()))
+            // Every command and its answer, for `TpmTap`.
+            .arg("--log")
+            .arg(format!(
+                "file={},level=2,truncate",
+                self.commands().display()
+            ));
         let log = self.state.with_extension("log");
         let mut process = Background::start("swtpm", &mut command, &log)?;
         let end = Instant::now() + Duration::from_secs(20);
@@ -84,6 +90,28 @@ impl SoftTpm {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(process)
+    }
+
+    /// Where every command since the last start is written, with its answer.
+    pub(crate) fn commands(&self) -> PathBuf {
+        self.state.with_extension("commands")
+    }
+
+    /// The same TPM once more, as it is now, in another folder. It must be off.
+    ///
+    /// # Errors
+    /// When its state cannot be copied.
+    pub fn copy_to(&self, directory: &Path) -> Result<Self> {
+        remove(directory)?;
+        command::output(
+            Command::new("cp")
+                .arg("--archive")
+                .args([&self.state, directory]),
+        )?;
+        Ok(Self {
+            state: directory.into(),
+            number: MADE.fetch_add(1, Ordering::Relaxed),
+        })
     }
 
     /// What QEMU needs to have it.
