@@ -52,6 +52,7 @@ impl Contents {
                     contents: contents.as_slice().into(),
                 }),
                 Item::Identity(identity) => for_agent.files.extend(identity_files(identity)),
+                Item::OwnKey { .. } | Item::Unattended { .. } => {}
             }
         }
         luks_key.map(|luks_key| Self {

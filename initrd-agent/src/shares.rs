@@ -157,6 +157,7 @@ mod tests {
                 encapsulated: wrapped.encapsulated.into(),
                 ciphertext: wrapped.ciphertext.into(),
                 envelope,
+                kept: None,
             }
         }
 

@@ -84,6 +84,7 @@ fn call(part: SharePart, nonce: u8, wrapped: Wrapped, envelope: Option<Bytes>) -
         encapsulated: wrapped.encapsulated.into(),
         ciphertext: wrapped.ciphertext.into(),
         envelope,
+        kept: None,
     }
 }
 

@@ -148,6 +148,7 @@ async fn the_relay_passes_on_what_is_the_tenants_and_nothing_else() {
             encapsulated: Bytes(vec![1; 32]),
             ciphertext: Bytes(vec![1; 48]),
             envelope,
+            kept: None,
         })
     };
     let mut for_verifier = tenant_quote();

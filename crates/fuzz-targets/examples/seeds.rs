@@ -190,6 +190,7 @@ fn messages(tpm: &mut Tpm) {
                 encapsulated: [1; 32].as_slice().into(),
                 ciphertext: [2; 48].as_slice().into(),
                 envelope: Some(b"BKSEAL1\n".as_slice().into()),
+                kept: None,
             }),
         ),
     ] {
@@ -205,6 +206,7 @@ fn messages(tpm: &mut Tpm) {
             offset: 0,
             data: b"list".as_slice().into(),
         }),
+        pcr_signatures: None,
     };
     let outcome = Outcome::Ok(Reply::Quote(Box::new(evidence)));
     message("reply-quote", &NodeFrame::Reply { id: 1, outcome });

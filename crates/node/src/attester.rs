@@ -105,6 +105,7 @@ impl Attester {
             phase: self.phase,
             event_log: self.event_log(call.event_log)?,
             ima: self.ima(call.ima_offset)?,
+            pcr_signatures: None,
         })
     }
 

@@ -39,6 +39,7 @@ fn share() -> Call {
         encapsulated: vec![1; 32].into(),
         ciphertext: vec![2; 48].into(),
         envelope: None,
+        kept: None,
     })
 }
 

@@ -200,6 +200,7 @@ fn object() -> PolicyObject {
         valid_from_ms: 10,
         valid_until_ms: 20,
         policy: json!({ "version": 1, "files": { "/usr/bin/a": "07".repeat(32) } }),
+        pcr_policies: Vec::new(),
     }
 }
 

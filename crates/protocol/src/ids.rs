@@ -14,6 +14,9 @@ pub enum IdError {
     /// Not 64 lower-case hexadecimal digits.
     #[error("a nonce is 64 lower-case hexadecimal digits")]
     Nonce,
+    /// Not 32 lower-case hexadecimal digits.
+    #[error("a share id is 32 lower-case hexadecimal digits")]
+    ShareId,
     /// Not the text form of a boot id.
     #[error("a boot id is 36 characters of lower-case hexadecimal digits and dashes")]
     BootId,
@@ -207,6 +210,66 @@ impl TryFrom<String> for Nonce {
 impl From<Nonce> for String {
     fn from(nonce: Nonce) -> Self {
         hex::encode(nonce.0)
+    }
+}
+
+/// Names one split of one K: 16 random bytes, lower-case hex in JSON. U and V of one split carry the same id. Not secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ShareId([u8; 16]);
+
+impl ShareId {
+    /// A fresh id from the operating system's generator.
+    ///
+    /// # Errors
+    /// The generator's error, when it cannot give bytes.
+    pub fn fresh() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl From<[u8; 16]> for ShareId {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl FromStr for ShareId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if !is_lower_hex(text, 32) {
+            return Err(IdError::ShareId);
+        }
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| IdError::ShareId)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for ShareId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<ShareId> for String {
+    fn from(id: ShareId) -> Self {
+        hex::encode(id.0)
+    }
+}
+
+impl fmt::Display for ShareId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
     }
 }
 

@@ -9,17 +9,21 @@
 //! | [`link`] | verifier ↔ node, over the link the node dialled |
 //! | [`verifier`] | tenant → verifier |
 //! | [`ca`] | tenant → CA |
+//! | [`boot_files`] | node → verifier: what the next boot will use |
 //! | [`revocation`] | verifier → node: what the log says; node → verifier: acknowledgements |
+//! | [`kept`] | verifier → node: V for a node that keeps its U; tenant → running node: U to keep |
 //! | [`policy`] | tenant → verifier: signed policies |
 //! | [`dsse`] | the form of everything signed |
 //! | [`problem`] | the refusal every endpoint answers with (RFC 9457) |
 
 #![forbid(unsafe_code)]
 
+pub mod boot_files;
 mod bytes;
 pub mod ca;
 pub mod dsse;
 mod ids;
+pub mod kept;
 pub mod limits;
 pub mod link;
 pub mod policy;
@@ -30,6 +34,6 @@ pub mod revocation;
 pub mod verifier;
 
 pub use bytes::Bytes;
-pub use ids::{BootId, IdError, NodeId, Nonce, Phase, Role};
+pub use ids::{BootId, IdError, NodeId, Nonce, Phase, Role, ShareId};
 pub use problem::{Problem, ProblemKind};
 pub use qualify::{link_qualifying_data, quote_qualifying_data, EXPORTER_LABEL, EXPORTER_LEN};

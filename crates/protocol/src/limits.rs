@@ -12,6 +12,8 @@ pub const MAX_FRAME: usize = 16 * 1024 * 1024;
 pub const MAX_IMA_SLICE: usize = 4 * 1024 * 1024;
 /// Largest event log a node sends (bytes).
 pub const MAX_EVENT_LOG: usize = 1024 * 1024;
+/// Largest `.pcrsig` section (bytes).
+pub const MAX_PCR_SIGNATURES: usize = 256 * 1024;
 /// Largest sealed envelope (bytes).
 pub const MAX_ENVELOPE: usize = 4 * 1024 * 1024;
 /// Largest EK certificate (bytes).

@@ -14,8 +14,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    boot_files::BootFiles,
+    kept::{KeepCall, Kept},
     revocation::{RevocationsCall, RevocationsReply},
-    BootId, Bytes, NodeId, Nonce, Phase, Problem, Role,
+    BootId, Bytes, NodeId, Nonce, Phase, Problem, Role, ShareId,
 };
 
 /// Version of the link's messages.
@@ -131,6 +133,8 @@ pub enum Call {
     Share(ShareCall),
     /// Take what the revocation log says, and acknowledge it. Only for the running system.
     Revocations(RevocationsCall),
+    /// Keep this U for the next boot. Only for the running system.
+    Keep(KeepCall),
 }
 
 /// Ask for evidence.
@@ -168,6 +172,10 @@ pub struct Evidence {
     /// Part of the binary measurement list, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ima: Option<ImaSlice>,
+    /// The unified kernel image's signatures of PCR 11 values (`.pcrsig`, JSON), when the event log was asked for and the
+    /// image has some; at most [`crate::limits::MAX_PCR_SIGNATURES`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr_signatures: Option<Bytes>,
 }
 
 /// Part of `binary_runtime_measurements`; read *after* the quote, so it may hold lines newer than it.
@@ -228,6 +236,9 @@ pub struct ShareCall {
     /// The sealed envelope; comes with V.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Bytes>,
+    /// For a node that keeps its U; comes with V.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Box<Kept>>,
 }
 
 /// Answers, one for each [`Call`].
@@ -249,6 +260,8 @@ pub enum Reply {
     },
     /// To [`Call::Revocations`].
     Revocations(RevocationsReply),
+    /// To [`Call::Keep`]: U is in NV.
+    Keep {},
 }
 
 /// What a node tells without being asked. A node says it, nobody has proved it.
@@ -272,6 +285,13 @@ pub enum Event {
         /// CLOCK_BOOTTIME in milliseconds.
         at_ms: u64,
     },
+    /// U of this split is in the TPM's NV: older shares V are not needed any more. Only from the initramfs.
+    ShareKept {
+        /// Which split.
+        id: ShareId,
+    },
+    /// Files of the next boot have changed.
+    BootFiles(BootFiles),
     /// A claim about this boot: something the node saw and the owner wants to know.
     Claim(Claim),
 }
@@ -298,6 +318,10 @@ pub enum Step {
     KeyHandedOver,
     /// The volume is open.
     Unlocked,
+    /// The volume has a key of this node alone, the image's key is gone.
+    Rekeyed,
+    /// U is kept for the next boot.
+    ShareKept,
     /// The runtime agent has taken over.
     RuntimeTookOver,
 }

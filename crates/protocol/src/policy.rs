@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::dsse::Envelope;
+use crate::{dsse::Envelope, kept::SignedPcrPolicy};
 
 /// Payload type of a [`PolicyObject`].
 pub const POLICY_TYPE: &str = "application/vnd.bootkeep.policy+json";
@@ -51,6 +51,10 @@ pub struct PolicyObject {
     pub valid_until_ms: u64,
     /// The policy document (`bootkeep-policy`).
     pub policy: Value,
+    /// For a boot policy: PCR policies of the boots it accepts, which open the U that nodes keep. At most
+    /// [`crate::kept::MAX_PCR_POLICIES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pcr_policies: Vec<SignedPcrPolicy>,
 }
 
 /// What an enrolment says about a policy: a document of its own, or the name of a policy the verifier has.

@@ -20,9 +20,11 @@
 use std::net::IpAddr;
 
 use crate::{
+    boot_files::BootFiles,
+    kept::SignedPcrPolicy,
     link::{Call, Claim},
     policy::{PolicyKind, PolicySource},
-    BootId, Bytes, NodeId, Phase,
+    BootId, Bytes, NodeId, Phase, ShareId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,23 @@ pub struct Enrolment {
     /// What is done when evidence of the node is refused.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Set for a node that keeps its U and boots with nobody at the tenant's desk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unattended: Option<Unattended>,
+}
+
+/// What an enrolment says about a node that keeps its U.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unattended {
+    /// Names the split that `share_v` belongs to.
+    pub share_id: ShareId,
+    /// PCR policies signed for this node: of the boot the tenant has appraised.
+    pub pcr_policies: Vec<SignedPcrPolicy>,
+    /// The node runs and goes on under the K it has; this K begins with its next boot. The K before it is kept until the
+    /// node has shown that it uses the new one.
+    #[serde(default)]
+    pub staged: bool,
 }
 
 /// What is done when evidence of a node is refused.
@@ -166,6 +185,25 @@ pub struct NodeStatus {
     /// Sequence number of its entry in the revocation log, while it is revoked there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<u64>,
+    /// For a node that keeps its U.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unattended: Option<UnattendedStatus>,
+    /// The node's last report about the files of its next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_files: Option<BootFiles>,
+}
+
+/// Where a node that keeps its U stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnattendedStatus {
+    /// Splits whose V the verifier holds, newest first. One when the node has acknowledged the last.
+    pub shares: Vec<ShareId>,
+    /// Whether a K is staged that the node has not used yet.
+    pub staged: bool,
+    /// When the node last acknowledged a new U, milliseconds since 1970 (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_at_ms: Option<u64>,
 }
 
 /// A policy that counts for a node.

@@ -77,6 +77,33 @@ pub enum Item {
     },
     /// The node's certificate with its key.
     Identity(Identity),
+    /// The volume gets a key of this node alone ([`BootstrapKey::luks_key`]); the image's key is removed.
+    OwnKey {
+        /// Name of the mapped volume.
+        volume: String,
+        /// Whether [`BootstrapKey::recovery_key`] opens it too.
+        recovery: bool,
+    },
+    /// The node keeps its U in the TPM for boots with nobody at the tenant's desk.
+    Unattended {
+        /// Who signs PCR policies, 1 to [`MAX_AUTHORITIES`].
+        authorities: Vec<Authority>,
+    },
+}
+
+/// Authorities of one node.
+pub const MAX_AUTHORITIES: usize = 4;
+
+/// A key whose signature of a PCR policy opens the U a node keeps (`TPM2_PolicyAuthorize`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Marshalled `TPMT_PUBLIC`.
+    #[serde(with = "base64_bytes")]
+    pub public: Vec<u8>,
+    /// The policy reference its signatures carry; empty for signatures of systemd-measure.
+    #[serde(with = "base64_bytes")]
+    pub policy_ref: Vec<u8>,
 }
 
 /// A certificate, its private key and its issuer's.
@@ -99,6 +126,10 @@ impl fmt::Debug for Item {
             Self::UserDataKey { key_id, .. } => write!(f, "user-data key {key_id}"),
             Self::File { path, .. } => write!(f, "file {path}"),
             Self::Identity(_) => f.write_str("identity"),
+            Self::OwnKey { volume, .. } => write!(f, "own key of {volume}"),
+            Self::Unattended { authorities } => {
+                write!(f, "unattended boots, {} authorities", authorities.len())
+            }
         }
     }
 }
@@ -184,10 +215,29 @@ fn check(envelope: &Envelope) -> Result<(), EnvelopeError> {
                     "file {path:?}: the path must be absolute without '..', the mode at most 7777"
                 ));
             }
+            Item::OwnKey { volume, .. } if volume.is_empty() => {
+                return bad("an own key without a volume".into());
+            }
+            Item::Unattended { authorities } if !good_authorities(authorities) => {
+                return bad(format!(
+                    "1 to {MAX_AUTHORITIES} authorities, each with a public area and a policy reference of at most 64 bytes"
+                ));
+            }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn good_authorities(authorities: &[Authority]) -> bool {
+    const MAX_PUBLIC: usize = 1024;
+    // TPM2B_NONCE: as long as the largest digest (TPM 2.0 Part 2 §10.4.4).
+    const MAX_POLICY_REF: usize = 64;
+    (1..=MAX_AUTHORITIES).contains(&authorities.len())
+        && authorities.iter().all(|authority| {
+            (1..=MAX_PUBLIC).contains(&authority.public.len())
+                && authority.policy_ref.len() <= MAX_POLICY_REF
+        })
 }
 
 fn good_path(path: &str) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -64,6 +64,42 @@ impl BootstrapKey {
         Self(xor(u.expose(), v.expose()))
     }
 
+    /// The U that gives this K together with `v`.
+    #[must_use]
+    pub fn u_for(&self, v: &Share<V>) -> Share<U> {
+        Share::new(xor(&self.0, v.expose()))
+    }
+
+    /// What the latch is made with ([`crate::latch_digest`]).
+    #[must_use]
+    pub fn latch_secret(&self) -> Zeroizing<[u8; KEY_LEN]> {
+        self.derive("latch")
+    }
+
+    /// The node's own key of a LUKS volume, 32 bytes.
+    #[must_use]
+    pub fn luks_key(&self, volume: &str) -> Zeroizing<[u8; KEY_LEN]> {
+        self.derive(&format!("luks {volume}"))
+    }
+
+    /// The recovery key of a LUKS volume as a person types it: 64 letters in 8 groups, in the alphabet of
+    /// systemd-cryptenroll, which is the same on all keyboard layouts.
+    #[must_use]
+    pub fn recovery_key(&self, volume: &str) -> Zeroizing<String> {
+        const MODHEX: &[u8; 16] = b"cbdefghijklnrtuv";
+        let bytes = self.derive(&format!("recovery {volume}"));
+        let mut text = Zeroizing::new(String::with_capacity(71));
+        for (index, byte) in bytes.iter().enumerate() {
+            if index > 0 && index % 4 == 0 {
+                text.push('-');
+            }
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from(MODHEX[usize::from(nibble)]));
+            }
+        }
+        text
+    }
+
     /// HKDF-SHA256 without salt, info `bootkeep ` + `purpose` + ` v1`.
     pub(crate) fn derive(&self, purpose: &str) -> Zeroizing<[u8; KEY_LEN]> {
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -102,6 +138,20 @@ impl BootstrapKey {
     }
 }
 
+/// Tells keys of a LUKS volume apart without giving them away: the first 16 bytes of SHA-256 over
+/// `bootkeep luks key id v1` and the key. Only for keys of full entropy.
+#[must_use]
+pub fn luks_key_id(key: &[u8; KEY_LEN]) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(b"bootkeep luks key id v1")
+        .chain_update(key)
+        .finalize()
+        .into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    id
+}
+
 fn xor(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> Zeroizing<[u8; KEY_LEN]> {
     let mut out = Zeroizing::new([0; KEY_LEN]);
     for (out, (a, b)) in out.iter_mut().zip(a.iter().zip(b)) {
@@ -124,6 +174,29 @@ mod tests {
         assert_ne!(u1.expose(), u2.expose());
         assert_ne!(BootstrapKey::combine(&u1, &v2).expose(), k.expose());
         assert_ne!(v1.expose(), k.expose());
+    }
+
+    #[test]
+    fn every_v_has_its_u_and_uses_have_their_own_keys() {
+        let k = BootstrapKey::generate().unwrap();
+        let v = Share::<V>::generate().unwrap();
+        assert_eq!(BootstrapKey::combine(&k.u_for(&v), &v).expose(), k.expose());
+        let own = k.luks_key("cryptroot");
+        assert_ne!(own, k.luks_key("data"));
+        assert_ne!(own, k.latch_secret());
+        assert_ne!(luks_key_id(&own), luks_key_id(&k.luks_key("data")));
+        assert_ne!(luks_key_id(&own), own[..16]);
+    }
+
+    #[test]
+    fn a_recovery_key_can_be_typed() {
+        let text = BootstrapKey::from_bytes([0x4b; 32]).recovery_key("cryptroot");
+        let groups: Vec<&str> = text.split('-').collect();
+        assert_eq!(groups.len(), 8);
+        let letters = |group: &&str| {
+            group.len() == 8 && group.chars().all(|c| "cbdefghijklnrtuv".contains(c))
+        };
+        assert!(groups.iter().all(letters), "{}", *text);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
-/// The digest PCR 15 is extended with just before the volume's key leaves the agent.
+/// The digest PCR 15 is extended with just before the volume's key leaves the agent; `key` is
+/// [`crate::BootstrapKey::latch_secret`].
 ///
 /// SHA-256 over `bootkeep latch v1`, the volume's name and HMAC-SHA256(key, `bootkeep latch`), each with its length
 /// before it as a big-endian `u32`. A system on another volume, even one with a copied UUID, cannot show the value,

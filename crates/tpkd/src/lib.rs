@@ -30,8 +30,10 @@ pub use document::{
     document_audience, document_key_id, open_document, seal_document, DocumentKey, SealedText,
     DOCUMENT_MIME,
 };
-pub use envelope::{open_envelope, seal_envelope, Envelope, EnvelopeError, Identity, Item};
-pub use key::{BootstrapKey, KEY_LEN};
+pub use envelope::{
+    open_envelope, seal_envelope, Authority, Envelope, EnvelopeError, Identity, Item, MAX_AUTHORITIES,
+};
+pub use key::{luks_key_id, BootstrapKey, KEY_LEN};
 pub use latch::{latch_digest, latched_pcr15};
 pub use random::RandomError;
 pub use share::{Share, SharePart, U, V};

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use zeroize::Zeroizing;
 
-use crate::KEY_LEN;
+use crate::{random::random, RandomError, KEY_LEN};
 
 /// The tenant's share. A type only, never a value.
 #[derive(Debug)]
@@ -38,6 +38,14 @@ impl<P: SharePart> Share<P> {
     #[must_use]
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self::new(Zeroizing::new(bytes))
+    }
+
+    /// A fresh one: K decides the other.
+    ///
+    /// # Errors
+    /// [`RandomError`].
+    pub fn generate() -> Result<Self, RandomError> {
+        random().map(Self::new)
     }
 
     pub(crate) fn new(bytes: Zeroizing<[u8; KEY_LEN]>) -> Self {

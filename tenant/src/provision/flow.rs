@@ -188,6 +188,7 @@ impl Run<'_> {
             addresses: inputs.addresses.clone(),
             serials,
             on_failure: inputs.on_failure,
+            unattended: None,
         };
         let journal = Journal::begin(self.home, node, &fingerprint, &share_u, enrolment)?;
         self.timeline

@@ -196,6 +196,7 @@ impl<'r, 'a> Follower<'r, 'a> {
             encapsulated: wrapped.encapsulated.into(),
             ciphertext: wrapped.ciphertext.into(),
             envelope: None,
+            kept: None,
         });
         let sent_before = self.journal.sent();
         self.journal.sending(self.run.home, nonce)?;

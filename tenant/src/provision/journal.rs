@@ -223,6 +223,7 @@ mod tests {
             serials: Vec::new(),
             on_failure: bootkeep_protocol::verifier::OnFailure::default(),
             interval_seconds: 10,
+            unattended: None,
         }
     }
 

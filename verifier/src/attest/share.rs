@@ -59,5 +59,6 @@ fn share_call(booted: &Booted, secrets: Secrets) -> Result<ShareCall, String> {
         encapsulated: wrapped.encapsulated.into(),
         ciphertext: wrapped.ciphertext.into(),
         envelope: Some(secrets.envelope.into()),
+        kept: None,
     })
 }

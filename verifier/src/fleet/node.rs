@@ -240,6 +240,8 @@ impl Node {
             interval_seconds: enrolment.terms.interval_seconds,
             policies: vec![enrolment.boot.in_use(now), enrolment.runtime.in_use(now)],
             revocation: inner.revocation,
+            unattended: None,
+            boot_files: None,
         })
     }
 

@@ -33,6 +33,9 @@ pub(super) async fn take(verifier: &Verifier, node: &Node, link: &Link, event: E
         Event::Combined { confirmation } => {
             keep_confirmation(verifier, node, link, confirmation).await
         }
+        Event::ShareKept { .. } | Event::BootFiles(_) => {
+            tracing::debug!(node = node.id().short(), "an event of a node that keeps its U");
+        }
         Event::Claim(claim) => {
             let mut new = false;
             change(verifier, node, |trust| new = trust.claim(&claim)).await;
@@ -83,6 +86,8 @@ fn name(step: Step) -> &'static str {
         Step::Latched => "latched",
         Step::KeyHandedOver => "key-handed-over",
         Step::Unlocked => "unlocked",
+        Step::Rekeyed => "rekeyed",
+        Step::ShareKept => "share-kept",
         Step::RuntimeTookOver => "runtime-took-over",
     }
 }

@@ -29,6 +29,7 @@ pub fn object(kind: PolicyKind, name: &str, generation: u64, policy: Value) -> P
         valid_from_ms: now_ms() - 1000,
         valid_until_ms: now_ms() + 3_600_000,
         policy,
+        pcr_policies: Vec::new(),
     }
 }
 

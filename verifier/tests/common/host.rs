@@ -124,5 +124,6 @@ pub async fn enrolment(world: &World, host: &Host, latched: [u8; 32]) -> Enrolme
         addresses: Vec::new(),
         serials: Vec::new(),
         on_failure: OnFailure::default(),
+        unattended: None,
     }
 }

@@ -377,6 +377,7 @@ pub fn enrolment(machine: &Machine) -> Enrolment {
         addresses: Vec::new(),
         serials: Vec::new(),
         on_failure: OnFailure::default(),
+        unattended: None,
     }
 }
 

@@ -259,6 +259,7 @@ impl Serving {
                     Problem::new(ProblemKind::Unavailable, "no-enforcer", "not on this node");
                 return Some(Outcome::Refused(problem));
             }
+            Call::Keep(_) => Reply::Keep {},
         }))
     }
 }

@@ -60,6 +60,7 @@ pub(super) async fn answer(
         Call::Activate(call) => attester.activate(&call).await,
         Call::Revocations(call) => relay(takers.revocations, call).await,
         Call::Share(call) => pass_on(takers.shares, exporter, given.covers(&call), call).await,
+        Call::Keep(_) => Err(no_shares()),
     };
     answered.map_or_else(Outcome::Refused, Outcome::Ok)
 }

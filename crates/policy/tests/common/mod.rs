@@ -285,6 +285,7 @@ impl Machine {
             phase: self.phase,
             event_log: call.event_log.then(|| self.event_log.clone().into()),
             ima: call.ima_offset.map(slice),
+            pcr_signatures: None,
         }
     }
 }

@@ -202,6 +202,7 @@ impl Draft<'_> {
             policy: policy
                 .to_value()
                 .map_err(|error| unusable(self.file, error))?,
+            pcr_policies: Vec::new(),
         })
     }
 
