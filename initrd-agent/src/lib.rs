@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 mod console;
 mod contents;
 mod derive;
