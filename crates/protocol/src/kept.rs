@@ -40,12 +40,24 @@ pub struct Kept {
 pub struct KeySet {
     /// Sealed under this K.
     pub envelope: Bytes,
+    /// Whose signed PCR policies open the U of this K. Nothing depends on their truth: the TPM knows the right ones.
+    pub authorities: Vec<Authority>,
     /// Every V the verifier holds for this K, 1 to [`MAX_KEPT_SHARES`].
     pub shares: Vec<WrappedShare>,
     /// The V that the node's next U is made for; it is among `shares` when an earlier boot did not acknowledge it.
     pub next: WrappedShare,
     /// Whether the node may boot with this K. Otherwise it only serves to find the volume's present key.
     pub boots: bool,
+}
+
+/// A key that signs PCR policies. Not secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    /// Marshalled `TPMT_PUBLIC`, at most [`crate::limits::MAX_PUBLIC`] bytes.
+    pub public: Bytes,
+    /// The policy reference of its signatures, at most 64 bytes.
+    pub policy_ref: Bytes,
 }
 
 /// A V wrapped to the NK of the appraised quote, as in [`crate::link::ShareCall`].

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use crate::{
     boot_files::BootFiles,
-    kept::SignedPcrPolicy,
+    kept::{Authority, SignedPcrPolicy},
     link::{Call, Claim},
     policy::{PolicyKind, PolicySource},
     BootId, Bytes, NodeId, Phase, ShareId,
@@ -70,6 +70,8 @@ pub struct Enrolment {
 pub struct Unattended {
     /// Names the split that `share_v` belongs to.
     pub share_id: ShareId,
+    /// Whose signed PCR policies open the node's U; the same as in the envelope, which the verifier cannot read.
+    pub authorities: Vec<Authority>,
     /// PCR policies signed for this node: of the boot the tenant has appraised.
     pub pcr_policies: Vec<SignedPcrPolicy>,
     /// The node runs and goes on under the K it has; this K begins with its next boot. The K before it is kept until the
