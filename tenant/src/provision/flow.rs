@@ -5,7 +5,9 @@ use bootkeep_protocol::{
     ca::IssueRequest,
     verifier::{Enrolment, NodeStatus, State},
 };
-use bootkeep_tpkd::{seal_envelope, BootstrapKey, Envelope, Identity, Item};
+use bootkeep_tpkd::{
+    latch_digest, latched_pcr15, seal_envelope, BootstrapKey, Envelope, Identity, Item,
+};
 use serde::Serialize;
 
 use super::{
@@ -175,13 +177,14 @@ impl Run<'_> {
         let envelope = seal_envelope(&key, node.as_str(), &Envelope { items })
             .map_err(|error| Error::Usage(error.to_string()))?;
         let inputs = &self.options.inputs;
+        let latch = latch_digest(&inputs.volume, key.latch_secret().as_slice());
         let enrolment = Enrolment {
             label: self.label(record),
             generation: record.generation(),
             ak_digest: record.ak_digest().as_slice().into(),
             share_v: share_v.expose().as_slice().into(),
             envelope: envelope.into(),
-            latched_pcr15: inputs.latched_pcr15.as_slice().into(),
+            latched_pcr15: latched_pcr15(&latch).as_slice().into(),
             boot_policy: inputs.policies.boot.source.clone(),
             runtime_policy: inputs.policies.runtime.source.clone(),
             interval_seconds: inputs.interval,

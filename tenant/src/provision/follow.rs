@@ -221,7 +221,7 @@ impl<'r, 'a> Follower<'r, 'a> {
         }
     }
 
-    /// The booted system shows the latch of our payload's key: it has had K, even if its word for it was lost.
+    /// The booted system shows the latch of our K: it has had K, even if its word for it was lost.
     async fn look_at_latch(&mut self, link: &LinkInfo) -> Result<(), Error> {
         let look = look(self.run.services, self.record, link, Wanted::Latch).await?;
         self.shows_latch(&look).map(drop)
@@ -232,10 +232,10 @@ impl<'r, 'a> Follower<'r, 'a> {
             return Ok(false);
         }
         let quote = look.quote(self.record).map_err(Error::Untrusted)?;
-        let latched = self.run.options.inputs.latched_pcr15;
-        let shown = quote.pcrs().get(LATCH_PCR) == Some(&latched);
+        let latched = self.journal.enrolment().latched_pcr15.as_slice();
+        let shown = quote.pcrs().get(LATCH_PCR).map(<[u8; 32]>::as_slice) == Some(latched);
         if shown {
-            self.confirm("PCR 15 shows that the node has used the payload's key")?;
+            self.confirm("PCR 15 shows that the node has used K")?;
         }
         Ok(shown)
     }

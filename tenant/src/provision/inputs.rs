@@ -8,8 +8,7 @@ use std::{
 
 use bootkeep_protocol::{limits::MAX_ADDRESSES, verifier::OnFailure, NodeId};
 use bootkeep_tpkd::{
-    document_key_id, latch_digest, latched_pcr15, seal_document, DocumentKey, Item, SealedText,
-    DOCUMENT_MIME, MAX_CONTAINER,
+    document_key_id, seal_document, DocumentKey, Item, SealedText, DOCUMENT_MIME, MAX_CONTAINER,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -83,8 +82,8 @@ pub struct Inputs {
     pub addresses: Vec<IpAddr>,
     /// What is done when its evidence is refused.
     pub on_failure: OnFailure,
-    /// PCR 15 after the latch.
-    pub latched_pcr15: [u8; 32],
+    /// Name of the LUKS volume.
+    pub volume: String,
     luks: Item,
     user_data: Option<UserData>,
     keys: Vec<DocumentKey>,
@@ -116,7 +115,7 @@ impl Inputs {
             policies,
             addresses: addresses(&options.address)?,
             on_failure: options.on_failure.into(),
-            latched_pcr15: latched_pcr15(&latch_digest(&options.volume, &key)),
+            volume: options.volume.clone(),
             luks: Item::LuksKey {
                 volume: options.volume.clone(),
                 key: key.to_vec(),

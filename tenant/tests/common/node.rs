@@ -280,7 +280,7 @@ impl Taking {
                 )));
                 continue;
             };
-            self.latch(&envelope).await;
+            self.latch(&key, &envelope).await;
             *self.opened.lock().unwrap() = Some(envelope);
             let confirmation = key.confirmation(nonce, id).as_slice().into();
             let _ = self.events.send(Event::Combined { confirmation }).await;
@@ -289,10 +289,10 @@ impl Taking {
         }
     }
 
-    async fn latch(&self, envelope: &Envelope) {
+    async fn latch(&self, key: &BootstrapKey, envelope: &Envelope) {
         for item in &envelope.items {
-            if let Item::LuksKey { volume, key } = item {
-                let digest = latch_digest(volume, key);
+            if let Item::LuksKey { volume, .. } = item {
+                let digest = latch_digest(volume, key.latch_secret().as_slice());
                 let extended = self.tpm.run(move |tpm| tpm.pcr_extend(15, &digest)).await;
                 extended.unwrap().unwrap();
             }
