@@ -99,11 +99,13 @@ impl<'a> Pair<'a> {
         let (stage, bay) = (self.stage, &self.stage.bay);
         let arguments = arguments(bay)?;
         let booted = stage.boot_in(bay, on_wire(false), Box::new(|_| {}))?;
-        let under_way =
-            stage.begin_provisioning(booted, &stage.set.policies(false), |provision| {
-                provision.more = arguments;
-                provision.reinstate = true;
-            })?;
+        // Until then the verifier refuses it.
+        let node = stage.wait_until_registered(&booted)?;
+        let policies = stage.set.policies(false);
+        let under_way = stage.begin_provisioning_of(node, booted, &policies, |provision| {
+            provision.more = arguments;
+            provision.reinstate = true;
+        })?;
         self.first = Some(under_way.finish(bay)?);
         Ok(())
     }

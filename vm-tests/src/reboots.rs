@@ -1,20 +1,34 @@
 //! A machine that is switched on again and again, and opens its root without its owner.
 
-use std::{cell::OnceCell, path::PathBuf};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use crate::{
     bay::copy_disk,
+    cache::remove,
+    command,
     guest::Guest,
     owner::Owner,
     serial::Watcher,
+    services::{Service, Services},
     stage::{Boot, Booted, Set, Stage, GAVE_UP, OPEN, PATIENCE},
     swtpm::SoftTpm,
 };
 
 /// What `bootkeep provision` is told beside what every machine is.
 pub const UNATTENDED: &str = "--unattended";
+
+/// The step that the verifier logs when it has sent V.
+pub const SENT: &str = "step=\"share-v-sent\"";
+/// How long the acknowledgement of a new U may take after the root is open.
+const ACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// Nodes that were provisioned for unattended reboots and switched off in order, one for each firmware. Scenarios go on
 /// from copies of them.
@@ -164,6 +178,92 @@ impl<'a> Unattended<'a> {
         Ok(booted)
     }
 
+    /// Ids of the splits of K whose V the verifier holds, newest first.
+    ///
+    /// # Errors
+    /// When `bootkeep status` does not tell.
+    pub fn shares(&self) -> Result<Vec<String>> {
+        let status = self.stage.status(&self.node)?;
+        let shares = status["unattended"]["shares"].as_array();
+        let ids = shares.with_context(|| format!("no shares are told: {status}"))?;
+        Ok(ids
+            .iter()
+            .filter_map(|id| id.as_str().map(String::from))
+            .collect())
+    }
+
+    /// Waits until the verifier holds one share, and none of these.
+    ///
+    /// # Errors
+    /// When the node does not acknowledge a new one in a minute.
+    pub fn rotated(&self, old: &[String]) -> Result<Vec<String>> {
+        let end = Instant::now() + ACKNOWLEDGED;
+        loop {
+            let shares = self.shares()?;
+            if matches!(shares.as_slice(), [one] if !old.contains(one)) {
+                return Ok(shares);
+            }
+            ensure!(
+                Instant::now() < end,
+                "V was not made anew: before {old:?}, now {shares:?}"
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Switches it on: its root must stay locked, and the verifier must send nothing. Gives the console's words on it.
+    ///
+    /// # Errors
+    /// When its root opens, or V left.
+    pub fn gets_nothing(&self, boot: Boot<'_>) -> Result<String> {
+        let steps = Steps::from_now(&self.stage.services);
+        let said = self.stays_locked(boot)?;
+        steps.lack(&self.stage.services, SENT)?;
+        Ok(said)
+    }
+
+    /// Switches it on: its root must stay locked. Gives the console's words on it.
+    ///
+    /// # Errors
+    /// When its root opens.
+    pub fn stays_locked(&self, boot: Boot<'_>) -> Result<String> {
+        let booted = self.boot_with(boot)?;
+        let said = booted.last_word()?;
+        booted.stays_locked()?;
+        self.stage.set.progress.say(&format!("    {said}"));
+        Ok(said)
+    }
+
+    /// A copy of the verifier's state as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be copied or the verifier does not come up again.
+    pub fn keep_verifier(&mut self) -> Result<PathBuf> {
+        let kept = self.stage.directory.join("verifier-kept");
+        self.exchange(&self.verifier(), &kept)?;
+        Ok(kept)
+    }
+
+    /// The verifier falls back to such a copy.
+    ///
+    /// # Errors
+    /// As [`Unattended::keep_verifier`].
+    pub fn put_back_verifier(&mut self, kept: &Path) -> Result<()> {
+        let state = self.verifier();
+        self.exchange(kept, &state)
+    }
+
+    fn verifier(&self) -> PathBuf {
+        self.stage.owner.home.join(Service::Verifier.name())
+    }
+
+    fn exchange(&mut self, from: &Path, to: &Path) -> Result<()> {
+        self.stage.services.stop(Service::Verifier);
+        remove(to)?;
+        command::output(Command::new("cp").arg("--archive").args([from, to]))?;
+        self.stage.services.start_one(Service::Verifier)
+    }
+
     /// A disk like its own, for another machine.
     ///
     /// # Errors
@@ -172,5 +272,30 @@ impl<'a> Unattended<'a> {
         let disk = self.stage.directory.join(name);
         copy_disk(&self.disk, &disk)?;
         Ok(disk)
+    }
+}
+
+/// What the verifier logs from some time on.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps(usize);
+
+impl Steps {
+    /// From now on.
+    #[must_use]
+    pub fn from_now(services: &Services) -> Self {
+        Self(services.log(Service::Verifier).len())
+    }
+
+    /// Nothing like this was logged.
+    ///
+    /// # Errors
+    /// With the line.
+    pub fn lack(self, services: &Services, unwanted: &str) -> Result<()> {
+        let log = services.log(Service::Verifier);
+        let new = log.get(self.0..).unwrap_or_default();
+        match new.lines().find(|line| line.contains(unwanted)) {
+            Some(line) => bail!("the verifier logged {line}"),
+            None => Ok(()),
+        }
     }
 }

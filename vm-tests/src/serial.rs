@@ -103,12 +103,26 @@ impl Serial {
     /// # Errors
     /// Why the line did not come, with the last lines of the console.
     pub fn wait(&self, wanted: &str, failures: &[&str], limit: Duration) -> Result<Line> {
+        self.wait_for_any(&[wanted], failures, limit)
+    }
+
+    /// The same for a line with any of `wanted`.
+    ///
+    /// # Errors
+    /// As [`Serial::wait`].
+    pub fn wait_for_any(
+        &self,
+        wanted: &[&str],
+        failures: &[&str],
+        limit: Duration,
+    ) -> Result<Line> {
+        let is_wanted = |text: &str| wanted.iter().any(|wanted| text.contains(wanted));
         let end = Instant::now() + limit;
         let mut state = self.lock();
         let mut seen = 0;
         loop {
             for line in &state.lines[seen..] {
-                if line.text.contains(wanted) {
+                if is_wanted(&line.text) {
                     return Ok(line.clone());
                 }
                 if FATAL
@@ -120,7 +134,7 @@ impl Serial {
                 }
             }
             seen = state.lines.len();
-            if state.is_prompt() && plain(&state.partial).contains(wanted) {
+            if state.is_prompt() && is_wanted(&plain(&state.partial)) {
                 return Ok(Line {
                     at: state.partial_at,
                     text: plain(&state.partial),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{bail, Result};
@@ -93,6 +93,40 @@ impl Services {
         self.start_one(service)
     }
 
+    /// Waits for the service's next write to its store; says whether there was one in this time.
+    #[must_use]
+    pub fn wait_for_write(&self, service: Service, limit: Duration) -> bool {
+        let store = self.store(service);
+        let before = changed(&store);
+        let end = Instant::now() + limit;
+        while changed(&store) == before {
+            if Instant::now() > end {
+                return false;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
+
+    /// The same, and ends the service without a word as soon as the write is seen, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not come up again.
+    pub fn crash_at_write(&mut self, service: Service, limit: Duration) -> Result<bool> {
+        let written = self.wait_for_write(service, limit);
+        if written {
+            self.crash(service)?;
+        }
+        Ok(written)
+    }
+
+    /// Where each commit of the service's store goes first.
+    fn store(&self, service: Service) -> PathBuf {
+        let name = service.name();
+        let file = format!("{name}.db-wal");
+        self.owner.home.join(name).join(file)
+    }
+
     /// Stops one.
     pub fn stop(&mut self, service: Service) {
         if let Some((_, process)) = self.running.iter_mut().find(|(known, _)| *known == service) {
@@ -144,6 +178,11 @@ impl Services {
         std::fs::read_to_string(self.logs.join(format!("{}.log", service.name())))
             .unwrap_or_default()
     }
+}
+
+fn changed(path: &Path) -> Option<(u64, SystemTime)> {
+    let data = path.metadata().ok()?;
+    Some((data.len(), data.modified().ok()?))
 }
 
 fn answers(service: Service) -> bool {

@@ -288,6 +288,17 @@ impl Booted {
         Ok(())
     }
 
+    /// Waits until its console says that it is refused, waits for its owner or has given up, and gives the words.
+    ///
+    /// # Errors
+    /// When it says nothing of that, or its root is open.
+    pub fn last_word(&self) -> Result<String> {
+        let serial = &self.vm.serial;
+        let said = serial.wait_for_any(&[REFUSED, GAVE_UP, WAITING], &[OPEN], PATIENCE)?;
+        let from = said.text.find("bootkeep: ").unwrap_or(0);
+        Ok(said.text[from..].to_owned())
+    }
+
     /// Watches the machine for a while: its root must not open.
     ///
     /// # Errors
@@ -402,7 +413,16 @@ impl Stage<'_> {
     pub fn wait_until_waiting(&self, booted: &Booted) -> Result<String> {
         let serial = &booted.vm.serial;
         serial.wait(WAITING, &[GAVE_UP, REFUSED], PATIENCE)?;
-        let said = serial.wait(REGISTERED, &[], PATIENCE)?.text;
+        self.wait_until_registered(booted)
+    }
+
+    /// Waits until the node is registered, whatever the verifier thinks of it; gives its id.
+    ///
+    /// # Errors
+    /// When the console says that it gave up, or it takes too long.
+    pub fn wait_until_registered(&self, booted: &Booted) -> Result<String> {
+        let serial = &booted.vm.serial;
+        let said = serial.wait(REGISTERED, &[GAVE_UP], PATIENCE)?.text;
         let short = said
             .split_once(REGISTERED)
             .map_or("", |(_, id)| id.trim())
@@ -449,6 +469,20 @@ impl Stage<'_> {
         change: impl FnOnce(&mut Provision<'_>),
     ) -> Result<UnderWay> {
         let node = self.wait_until_waiting(&booted)?;
+        self.begin_provisioning_of(node, booted, policies, change)
+    }
+
+    /// Starts to provision the machine that has this id.
+    ///
+    /// # Errors
+    /// When `bootkeep provision` cannot start.
+    pub fn begin_provisioning_of(
+        &self,
+        node: String,
+        booted: Booted,
+        policies: &Policies,
+        change: impl FnOnce(&mut Provision<'_>),
+    ) -> Result<UnderWay> {
         let mut provision = self.provision(&node, policies);
         change(&mut provision);
         let provisioning = self.owner.provision(&provision)?;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -90,6 +91,34 @@ impl SoftTpm {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(process)
+    }
+
+    /// What an owner does who clears the TPM (TPM2_Clear): keys and NV of the owner's hierarchy are gone, the EK stays. It
+    /// must be off.
+    ///
+    /// # Errors
+    /// When `tpm2_clear` fails.
+    pub fn clear(&self) -> Result<()> {
+        const PORTS: [u16; 2] = [8390, 8391];
+        let [commands, control] = PORTS;
+        let mut command = Command::new("swtpm");
+        command
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .args(["--server", &format!("type=tcp,port={commands}")])
+            .args(["--ctrl", &format!("type=tcp,port={control}")])
+            .arg("--tpmstate")
+            .arg(format!("dir={}", self.state.display()));
+        let log = self.state.with_extension("log");
+        let mut process = Background::start("swtpm", &mut command, &log)?;
+        let tcti = format!("swtpm:host=127.0.0.1,port={commands}");
+        let end = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", control)).is_err() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let cleared = command::output(Command::new("tpm2_clear").args(["-T", &tcti, "-c", "p"]));
+        let _ = command::finish(Command::new("tpm2_shutdown").args(["-T", &tcti, "--clear"]));
+        process.stop();
+        cleared.map(drop)
     }
 
     /// Where every command since the last start is written, with its answer.

@@ -69,7 +69,11 @@ fn protected(pair: &Pair<'_>) -> Result<()> {
         pings.received,
         pings.sent
     ));
-    show(pair, "before: ip -s xfrm state, at the peer", &states);
+    show(
+        pair,
+        "before: ip -s xfrm state, at the peer",
+        &counted(&states),
+    );
     show(
         pair,
         "before: swanctl --list-sas",
@@ -115,8 +119,12 @@ fn cut_off(pair: &Pair<'_>) -> Result<()> {
         "  {} of {} pings; on the wire: {wire}",
         pings.received, pings.sent
     ));
-    show(pair, "after: ip -s xfrm state, at the peer", &states);
-    show(pair, "after: ip xfrm policy", &policies);
+    show(
+        pair,
+        "after: ip -s xfrm state, at the peer",
+        &counted(&states),
+    );
+    show(pair, "after: ip xfrm policy", &on_wire(&policies));
     Ok(())
 }
 
@@ -158,8 +166,63 @@ fn count(wire: &Value, kind: &str) -> u64 {
     wire[kind].as_u64().unwrap_or(0)
 }
 
+/// Of each association whose it is and what has passed; not its keys.
+fn counted(states: &str) -> String {
+    let told = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("src ")
+            || line.starts_with("proto ")
+            || (line.contains("(packets)") && !line.starts_with("limit"))
+    };
+    let lines: Vec<&str> = states.lines().filter(told).collect();
+    match lines.as_slice() {
+        [] => "none".into(),
+        lines => lines.join("\n"),
+    }
+}
+
+/// The policies for addresses of the wire. Each begins at the start of a line.
+fn on_wire(policies: &str) -> String {
+    let mut told = false;
+    let of_wire = |line: &&str| {
+        if line.starts_with("src ") {
+            told = line.contains("10.77.0.");
+        }
+        told
+    };
+    policies
+        .lines()
+        .filter(of_wire)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 fn show(pair: &Pair<'_>, title: &str, text: &str) {
     pair.stage.set.progress.say(&format!("  {title}"));
     text.lines()
         .for_each(|line| println!("             {line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{counted, on_wire};
+
+    #[test]
+    fn keys_are_not_shown() {
+        let states = "src 10.77.0.1 dst 10.77.0.2\n\tproto esp spi 0x1 reqid 1 mode transport\n\taead rfc4106(gcm(aes)) 0xcf 128\n\
+                      \t  limit: soft (INF)(packets), hard (INF)(packets)\n\t  704(bytes), 11(packets)\n";
+        let told = counted(states);
+        assert_eq!(told.lines().count(), 3, "{told}");
+        assert!(told.contains("11(packets)") && !told.contains("0xcf"));
+        assert_eq!(counted(""), "none");
+    }
+
+    #[test]
+    fn policies_of_other_addresses_are_not_shown() {
+        let policies = "src 10.77.0.1/32 dst 0.0.0.0/0 \n\tdir in action block\nsrc ::/0 dst ::/0 \n\tsocket in\n";
+        assert_eq!(
+            on_wire(policies),
+            "src 10.77.0.1/32 dst 0.0.0.0/0 \n\tdir in action block"
+        );
+    }
 }

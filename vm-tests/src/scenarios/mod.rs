@@ -5,9 +5,12 @@ mod ca_node;
 mod cloud;
 mod happy;
 mod ipsec;
+mod locked;
 mod one_says_no;
 mod outage;
+mod rogue;
 mod runtime;
+mod unattended;
 mod wrong_ek_root;
 
 use anyhow::Result;
@@ -122,5 +125,35 @@ pub const PENDING: &[Scenario] = &[
         name: "ipsec-revocation",
         promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
         prove: ipsec::revocation,
+    },
+    Scenario {
+        name: "unattended-reboot",
+        promise: "a node reboots with nobody at the owner's desk, its shares are made anew each time, old ones open nothing",
+        prove: unattended::reboots,
+    },
+    Scenario {
+        name: "power-cuts",
+        promise: "the power is cut at each step of an unattended boot, the verifier killed at each of its writes: the next boot opens",
+        prove: unattended::power_cuts,
+    },
+    Scenario {
+        name: "revoked-stays-locked",
+        promise: "a revoked node, a cleared TPM, a disk with another TPM or in another node: the root stays locked",
+        prove: locked::stays_locked,
+    },
+    Scenario {
+        name: "rogue-disk",
+        promise: "a disk with the owner's UUID and the attacker's key is not opened, and the machine does not wait",
+        prove: rogue::disk,
+    },
+    Scenario {
+        name: "init-shell",
+        promise: "with init=/bin/sh on the command line nothing is released",
+        prove: rogue::init_shell,
+    },
+    Scenario {
+        name: "rd-break",
+        promise: "with rd.break on the command line nothing is released",
+        prove: rogue::rd_break,
     },
 ];
