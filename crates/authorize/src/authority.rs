@@ -92,6 +92,24 @@ pub fn public_from_pem(pem: &str, policy_ref: &[u8]) -> Result<Authority, Author
     }
 }
 
+/// The authority as messages carry it.
+#[must_use]
+pub fn to_wire(authority: &Authority) -> bootkeep_protocol::kept::Authority {
+    bootkeep_protocol::kept::Authority {
+        public: authority.public.as_slice().into(),
+        policy_ref: authority.policy_ref.as_slice().into(),
+    }
+}
+
+/// An authority out of a message.
+#[must_use]
+pub fn from_wire(authority: &bootkeep_protocol::kept::Authority) -> Authority {
+    Authority {
+        public: authority.public.as_slice().to_vec(),
+        policy_ref: authority.policy_ref.as_slice().to_vec(),
+    }
+}
+
 fn part(point: &[u8; 65], from: usize) -> Option<&[u8; 32]> {
     point.get(from..from + 32)?.try_into().ok()
 }
@@ -114,7 +132,11 @@ mod tests {
 
     #[test]
     fn keys_that_cannot_sign_pcr_policies_are_refused() {
-        for bad in ["", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        for bad in [
+            "",
+            "x",
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ] {
             assert!(public_from_pem(bad, &[]).is_err(), "{bad}");
         }
         assert!(rsa_authority(&[1; 128], &[]).is_err());

@@ -144,7 +144,11 @@ mod tests {
             access_policy(&[b, a.clone()]).unwrap(),
         ];
         for (index, digest) in all.iter().enumerate() {
-            assert_eq!(all.iter().filter(|other| *other == digest).count(), 1, "{index}");
+            assert_eq!(
+                all.iter().filter(|other| *other == digest).count(),
+                1,
+                "{index}"
+            );
         }
         assert!(access_policy(&[]).is_err());
         assert!(access_policy(&vec![a; MAX_AUTHORITIES + 1]).is_err());

@@ -18,7 +18,7 @@ mod measured;
 mod sign;
 mod tpm_format;
 
-pub use authority::{p256_authority, public_from_pem, rsa_authority};
+pub use authority::{from_wire, p256_authority, public_from_pem, rsa_authority, to_wire};
 pub use digest::{access_policy, authorized_policy, or_policy, pcr_policy, PcrValues, UNLATCHED};
 pub use measured::from_pcr_signatures;
 pub use sign::AuthorityKey;

@@ -30,7 +30,9 @@ pub fn from_pcr_signatures(document: &[u8]) -> Result<Vec<SignedPcrPolicy>, Auth
     }
     // Debian's systemd pads the section with zeros.
     let end = document.iter().rposition(|&byte| byte != 0);
-    let text = document.get(..end.map_or(0, |last| last + 1)).unwrap_or_default();
+    let text = document
+        .get(..end.map_or(0, |last| last + 1))
+        .unwrap_or_default();
     let banks: BTreeMap<String, Vec<Entry>> =
         serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
     let entries = banks.get("sha256").map_or(&[][..], Vec::as_slice);
@@ -76,7 +78,12 @@ mod tests {
 
     #[test]
     fn other_documents_are_refused() {
-        for bad in [&b""[..], b"[]", b"{\"sha256\":[{}]}", b"{\"sha256\":[{\"pcrs\":[11],\"pol\":\"zz\",\"sig\":\"\"}]}"] {
+        for bad in [
+            &b""[..],
+            b"[]",
+            b"{\"sha256\":[{}]}",
+            b"{\"sha256\":[{\"pcrs\":[11],\"pol\":\"zz\",\"sig\":\"\"}]}",
+        ] {
             assert!(from_pcr_signatures(bad).is_err());
         }
         assert!(from_pcr_signatures(&vec![b' '; MAX_PCR_SIGNATURES + 1]).is_err());

@@ -63,11 +63,7 @@ impl AuthorityKey {
     ///
     /// # Errors
     /// [`AuthorizeError::Pcrs`], [`AuthorizeError::NoValue`], [`AuthorizeError::Sign`].
-    pub fn sign(
-        &self,
-        pcrs: &[u8],
-        values: &PcrValues,
-    ) -> Result<SignedPcrPolicy, AuthorizeError> {
+    pub fn sign(&self, pcrs: &[u8], values: &PcrValues) -> Result<SignedPcrPolicy, AuthorizeError> {
         let policy = pcr_policy(pcrs, values)?;
         // TPM2_PolicyAuthorize wants a signature over H(policy || reference); the library hashes.
         let message = [&policy[..], &self.authority.policy_ref].concat();

@@ -27,6 +27,12 @@ pub enum TpmError {
         /// Which one.
         index: u32,
     },
+    /// An NV index in our range that is not ours.
+    #[error("NV index 0x{index:08x} holds something that Bootkeep did not make; free it with `tpm2_nvundefine -C o 0x{index:08x}` if nothing needs it")]
+    ForeignNv {
+        /// Which one.
+        index: u32,
+    },
     /// PCR numbers that are not 0 to 23, not ascending or none.
     #[error("PCRs must be 0 to 23, ascending, at least one")]
     PcrSelection,

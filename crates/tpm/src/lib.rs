@@ -8,6 +8,7 @@ mod credential;
 mod ek;
 mod error;
 mod handles;
+mod kept;
 mod keys;
 mod nv;
 mod pcr;
@@ -27,6 +28,7 @@ use tss_esapi::{
 pub use ek::{Ek, EkKind};
 pub use error::TpmError;
 pub use handles::HandleCount;
+pub use kept::{KeptError, KeptShare, KeptSlot};
 pub use keys::{Ak, AkKind};
 pub use quote::TpmQuote;
 pub use seal::Sealed;

@@ -7,7 +7,7 @@ use tss_esapi::{
         algorithm::HashingAlgorithm,
         resource_handles::{NvAuth, Provision},
     },
-    structures::{MaxNvBuffer, NvPublicBuilder},
+    structures::{Digest, MaxNvBuffer, NvPublicBuilder},
     Context,
 };
 
@@ -22,15 +22,31 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::Tss`] when it exists or there is no room.
     pub fn nv_define(&mut self, index: u32, size: u16) -> Result<(), TpmError> {
+        self.define(index, size, None)
+    }
+
+    /// Makes an NV index of the owner's that the owner may write and only this policy may read.
+    pub(crate) fn nv_define_for(
+        &mut self,
+        index: u32,
+        size: u16,
+        policy: &[u8; 32],
+    ) -> Result<(), TpmError> {
+        self.define(index, size, Some(Digest::try_from(policy.as_slice())?))
+    }
+
+    fn define(&mut self, index: u32, size: u16, policy: Option<Digest>) -> Result<(), TpmError> {
         let attributes = NvIndexAttributesBuilder::new()
             .with_owner_write(true)
-            .with_owner_read(true)
+            .with_owner_read(policy.is_none())
+            .with_policy_read(policy.is_some())
             .with_no_da(true)
             .build()?;
         let public = NvPublicBuilder::new()
             .with_nv_index(NvIndexTpmHandle::new(index)?)
             .with_index_name_algorithm(HashingAlgorithm::Sha256)
             .with_index_attributes(attributes)
+            .with_index_auth_policy(policy.unwrap_or_default())
             .with_data_area_size(size.into())
             .build()?;
         let defined = scope::with_empty_auth(&mut self.context, |context| {
@@ -103,7 +119,7 @@ impl Tpm {
         Ok(value)
     }
 
-    fn nv_handle(&mut self, index: u32) -> Result<NvIndexHandle, TpmError> {
+    pub(crate) fn nv_handle(&mut self, index: u32) -> Result<NvIndexHandle, TpmError> {
         let handle = TpmHandle::NvIndex(NvIndexTpmHandle::new(index)?);
         if !self.handle_exists(handle)? {
             return Err(TpmError::NvAbsent { index });
