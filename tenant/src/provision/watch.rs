@@ -48,6 +48,7 @@ pub struct Timeline<'a> {
     began_ms: u64,
     moments: Vec<Moment>,
     said: BTreeSet<String>,
+    last_said: String,
     watch: &'a mut dyn Watch,
 }
 
@@ -70,6 +71,7 @@ impl<'a> Timeline<'a> {
             began_ms: now_ms(),
             moments: Vec::new(),
             said: BTreeSet::new(),
+            last_said: String::new(),
             watch,
         }
     }
@@ -107,9 +109,10 @@ impl<'a> Timeline<'a> {
         });
     }
 
-    /// Says what is waited for, once until a step comes.
+    /// Says what is waited for, once until a step comes, and then only when it is something else.
     pub fn waiting(&mut self, what: &str) {
-        if self.said.insert(what.to_owned()) {
+        if self.said.insert(what.to_owned()) && self.last_said != what {
+            what.clone_into(&mut self.last_said);
             self.watch.waiting(self.elapsed_ms(), what);
         }
     }
