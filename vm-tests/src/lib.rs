@@ -10,6 +10,7 @@
 //! | [`owner`], [`services`] | the owner's command line, and the owner's services |
 //! | [`relay`] | a port that leads to a service in a machine |
 //! | [`stage`] | all of it together, for one scenario |
+//! | [`dns`] | names for the guest |
 //! | [`pair`] | two machines with IPsec between them |
 //! | [`reboots`] | a machine that is switched on again and again, without its owner |
 //! | [`revocations`] | the revocation log, and a violation from its start to its end |
@@ -21,6 +22,7 @@
 pub mod bay;
 pub mod cache;
 pub mod command;
+pub mod dns;
 pub mod guest;
 pub mod http;
 pub mod image;

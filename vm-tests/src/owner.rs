@@ -35,6 +35,9 @@ pub const EXCLUDES: &[&str] = &[
     "/var/lib/cloud/instances/*/scripts/*",
 ];
 
+/// The name of the owner's services; only some scenarios have a name service that knows it.
+pub const OWNER_NAME: &str = "owner.bootkeep.test";
+
 /// An owner: the programs, and a home with keys, configuration and the services' state.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -75,11 +78,12 @@ impl Owner {
     }
 
     fn init(&self, roots: &Path) -> Result<()> {
-        // The guest sees the host at 10.0.2.2.
+        // The guest sees the host at 10.0.2.2 and fec0::2, and in some scenarios knows it by name.
         let mut init = Command::new(self.programs.join("bootkeep"));
         init.arg("init")
             .arg(&self.home)
-            .args(["--host", "10.0.2.2", "--host", "127.0.0.1", "--ek-roots"])
+            .args(["--host", "10.0.2.2", "--host", "127.0.0.1"])
+            .args(["--host", "fec0::2", "--host", OWNER_NAME, "--ek-roots"])
             .arg(roots);
         command::output(&mut init).map(drop)
     }

@@ -64,6 +64,8 @@ pub struct Machine<'a> {
     pub disk: Disk<'a>,
     /// A further disk.
     pub second_disk: Option<&'a Path>,
+    /// What QEMU's user network is to be, as its own options (`ipv4=off`).
+    pub network: &'a str,
     /// A further network interface that nobody answers on.
     pub idle_nic: bool,
     /// Which of the machines that run at the same time it is, counted from 0.
@@ -137,13 +139,17 @@ impl Machine<'_> {
 
 impl Machine<'_> {
     fn network(&self) -> Vec<String> {
+        let options = match self.network {
+            "" => String::new(),
+            options => format!(",{options}"),
+        };
         let forwards = self
             .forwards
             .iter()
             .map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
         let mut arguments = vec![
             "-netdev".to_owned(),
-            format!("user,id=net{}", forwards.collect::<String>()),
+            format!("user,id=net{options}{}", forwards.collect::<String>()),
         ];
         arguments.extend(nic("net", &hardware_address(TO_HOST, self.number)));
         if self.on_wire {

@@ -15,7 +15,7 @@ use crate::{
     cache::{remove, Cache},
     command::Background,
     guest::{Guest, Seed},
-    image::{initramfs, Image, Product, VOLUME_UUID},
+    image::{initramfs, Image, Kind, Product, VOLUME_UUID},
     owner::{Owner, Provision, Provisioning},
     progress::Progress,
     qemu::{Disk, Firmware, Machine, Vm},
@@ -33,6 +33,8 @@ pub const PATIENCE: Duration = Duration::from_secs(240);
 pub struct Set {
     /// Built things.
     pub cache: Cache,
+    /// What is installed on the machine.
+    pub product: Product,
     /// The machine.
     pub image: Image,
     /// The manufacturer of honest TPMs.
@@ -76,11 +78,28 @@ impl Set {
         let image = Image::build(&cache, &product, progress)?;
         Ok(Self {
             cache,
+            product,
             image,
             maker,
             owner,
             enrolled: Enrolled::default(),
             progress,
+        })
+    }
+
+    /// The same with another kind of machine, whose image is made when it is not at hand. It has no policies yet.
+    ///
+    /// # Errors
+    /// When the image cannot be built.
+    pub fn of_kind(&self, kind: Kind) -> Result<Self> {
+        Ok(Self {
+            cache: self.cache.clone(),
+            product: self.product.clone(),
+            image: Image::build_kind(&self.cache, &self.product, kind, self.progress)?,
+            maker: swtpm::manufacturer(&self.cache)?,
+            owner: self.owner.clone(),
+            enrolled: Enrolled::default(),
+            progress: self.progress,
         })
     }
 
@@ -198,6 +217,8 @@ pub struct Boot<'a> {
     pub disk: Option<&'a Path>,
     /// A further disk.
     pub second_disk: Option<PathBuf>,
+    /// What QEMU's user network is to be, as its own options (`ipv4=off`).
+    pub network: &'a str,
     /// A further network interface that nobody answers on.
     pub idle_nic: bool,
     /// An interface to the other machines.
@@ -226,6 +247,21 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
+    /// The machine.
+    #[must_use]
+    pub fn booted(&self) -> &Booted {
+        &self.booted
+    }
+
+    /// Waits until the owner has been told that the node is trusted; nothing is asked of the booted system.
+    ///
+    /// # Errors
+    /// When `bootkeep provision` fails.
+    pub fn trusted(self) -> Result<(Booted, String)> {
+        self.provisioning.succeed()?;
+        Ok((self.booted, self.node))
+    }
+
     /// Waits until the node is trusted and can be spoken to.
     ///
     /// # Errors
@@ -381,6 +417,7 @@ impl Stage<'_> {
             cmdline: &cmdline(boot.cmdline),
             disk: boot.disk.map_or(Disk::Fresh(&image_disk), Disk::Own),
             second_disk: boot.second_disk.as_deref(),
+            network: boot.network,
             idle_nic: boot.idle_nic,
             number: bay.number,
             on_wire: boot.on_wire,
@@ -456,6 +493,32 @@ impl Stage<'_> {
         let booted = self.boot(boot)?;
         self.begin_provisioning(booted, &policies, change)?
             .finish(&self.bay)
+    }
+
+    /// Boots, makes policies of this very boot while it waits for its key, provisions, and waits until the node is trusted
+    /// and can be spoken to.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub fn provisioned_as_booted(&self, boot: Boot<'_>) -> Result<Provisioned> {
+        self.begin_as_booted(boot)?.finish(&self.bay)
+    }
+
+    /// The same, up to the start of the provisioning.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub fn begin_as_booted(&self, boot: Boot<'_>) -> Result<UnderWay> {
+        let booted = self.boot(boot)?;
+        let node = self.wait_until_waiting(&booted)?;
+        let policies = Policies {
+            boot: self.directory.join("boot.json"),
+            runtime: self.directory.join("runtime.json"),
+        };
+        self.owner.boot_policy(&node, &policies.boot)?;
+        self.owner
+            .runtime_policy(&self.set.image, &node, &policies.runtime)?;
+        self.begin_provisioning(booted, &policies, |_| {})
     }
 
     /// Waits until the machine asks for its key, and starts to provision it.

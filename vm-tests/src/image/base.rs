@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 
+use super::Kind;
 use crate::{
     cache::{Cache, Recipe},
     command,
@@ -17,7 +18,8 @@ use crate::{
 const SUITE: &str = "bookworm";
 
 /// A cloud server as its owner would order it: kernel, systemd, dracut, LUKS, cloud-init, TPM libraries, strongSwan.
-const PACKAGES: &[&str] = &[
+/// Other kinds of machine have other packages, see [`Kind::packages`].
+pub(super) const PACKAGES: &[&str] = &[
     "ca-certificates",
     "charon-systemd",
     "cloud-init",
@@ -60,8 +62,20 @@ pub fn build(cache: &Cache, progress: Progress) -> Result<PathBuf> {
 /// # Errors
 /// As [`build`].
 pub fn build_with(cache: &Cache, name: &str, more: &[&str], progress: Progress) -> Result<PathBuf> {
+    build_of(cache, name, &[PACKAGES, more].concat(), progress)
+}
+
+/// That of another kind of machine.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_kind(cache: &Cache, kind: Kind, progress: Progress) -> Result<PathBuf> {
+    build_of(cache, &kind.named("base"), &kind.packages(), progress)
+}
+
+fn build_of(cache: &Cache, name: &str, packages: &[&str], progress: Progress) -> Result<PathBuf> {
     let debs = cache.folder("debs")?;
-    let packages = [PACKAGES, more].concat().join(",");
+    let packages = packages.join(",");
     let directory = cache.once(name, &recipe().text(&packages), |path| {
         progress.step("Debian root file system (packages)", || {
             mmdebstrap(path, &packages, &debs)

@@ -1,4 +1,4 @@
-//! The initramfs: made by dracut in the root file system, as an administrator makes it; changed by an overlay.
+//! The initramfs: made in the root file system, as an administrator makes it; changed by an overlay.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{product, Image};
+use super::{product, Image, Kind};
 use crate::{
     cache::{remove, Cache},
     command,
@@ -17,14 +17,11 @@ use crate::{
 /// Makes it with the node's own configuration, and unpacks it for the runtime policy.
 ///
 /// # Errors
-/// When dracut fails or leaves no image.
-pub fn build(image: &Image) -> Result<()> {
-    dracut(
-        &image.rootfs(),
-        "/boot/initrd.img",
-        &[],
-        &image.initrd().with_extension("log"),
-    )?;
+/// When the maker of the initramfs fails or leaves no image.
+pub fn build(image: &Image, kind: Kind) -> Result<()> {
+    let log = image.initrd().with_extension("log");
+    let command = [kind.maker(), &["/boot/initrd.img"]].concat();
+    make(&image.rootfs(), &command, &log)?;
     let boot = image.rootfs().join("boot");
     product::copy(&boot.join("initrd.img"), &image.initrd(), 0o644)?;
     let version = kernel_version(&image.rootfs())?;
@@ -41,14 +38,18 @@ pub fn build(image: &Image) -> Result<()> {
 /// # Errors
 /// When dracut fails.
 pub fn dracut(root: &Path, output: &str, more: &[&str], log: &Path) -> Result<()> {
+    make(root, &[Kind::Usual.maker(), more, &[output]].concat(), log)
+}
+
+/// Runs a maker of initramfs, with the kernel's version as its last argument.
+fn make(root: &Path, words: &[&str], log: &Path) -> Result<()> {
     const SCRIPT: &str = "for m in proc sys dev; do mount --rbind /$m \"$0/$m\" || exit 1; done; exec chroot \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c", SCRIPT])
         .arg(root)
-        .args(["dracut", "--force"])
-        .args(more)
-        .args([output, &kernel_version(root)?]);
+        .args(words)
+        .arg(kernel_version(root)?);
     command::logged(&mut command, log)
 }
 
@@ -57,11 +58,26 @@ pub fn dracut(root: &Path, output: &str, more: &[&str], log: &Path) -> Result<()
 /// # Errors
 /// When it cannot be made.
 pub fn configured(cache: &Cache, image: &Image, agent_yaml: &str) -> Result<PathBuf> {
-    let recipe = image
-        .recipe()?
-        .text(agent_yaml)
-        .text(include_str!("initramfs.rs"));
-    let directory = cache.once("configured", &recipe, |path| {
+    let file = ("etc/bootkeep/agent.yaml", agent_yaml);
+    rebuilt(cache, image, Kind::Usual, "configured", &[file])
+}
+
+/// The initramfs of the same node with other files in its root file system, kept under this name.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn rebuilt(
+    cache: &Cache,
+    image: &Image,
+    kind: Kind,
+    name: &str,
+    files: &[(&str, &str)],
+) -> Result<PathBuf> {
+    let mut recipe = image.recipe()?.text(include_str!("initramfs.rs"));
+    for (path, content) in files {
+        recipe = recipe.text(path).text(content);
+    }
+    let directory = cache.once(name, &recipe, |path| {
         let root = path.join("root");
         command::output(
             Command::new("cp")
@@ -69,8 +85,15 @@ pub fn configured(cache: &Cache, image: &Image, agent_yaml: &str) -> Result<Path
                 .arg(image.rootfs())
                 .arg(&root),
         )?;
-        fs::write(root.join("etc/bootkeep/agent.yaml"), agent_yaml)?;
-        dracut(&root, "/boot/initrd.img", &[], &path.join("initrd.log"))?;
+        for (path, content) in files {
+            let target = root.join(path);
+            if let Some(parent) = target.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(target, content)?;
+        }
+        let command = [kind.maker(), &["/boot/initrd.img"]].concat();
+        make(&root, &command, &path.join("initrd.log"))?;
         product::copy(
             &root.join("boot/initrd.img"),
             &path.join("initrd.img"),

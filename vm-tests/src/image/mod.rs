@@ -3,6 +3,7 @@
 pub mod base;
 pub mod disk;
 pub mod initramfs;
+pub mod kind;
 pub mod product;
 pub mod sizes;
 
@@ -14,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
+pub use kind::Kind;
 pub use product::Product;
 
 use crate::{
@@ -46,11 +48,26 @@ impl Image {
     /// # Errors
     /// When a step fails, with its output.
     pub fn build(cache: &Cache, product: &Product, progress: Progress) -> Result<Self> {
-        let base = base::build(cache, progress)?;
+        Self::build_kind(cache, product, Kind::Usual, progress)
+    }
+
+    /// The same of another kind of machine.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_kind(
+        cache: &Cache,
+        product: &Product,
+        kind: Kind,
+        progress: Progress,
+    ) -> Result<Self> {
+        let base = base::build_kind(cache, kind, progress)?;
         let guest = product.tree.join("vm-tests/guest");
-        let recipe = recipe(product, &guest)?;
-        let image = cache.once("image", &recipe, |path| {
-            assemble(path, &base, &guest, product, progress)
+        let recipe = recipe(product, &guest)?
+            .text(&kind.packages().join(","))
+            .text(include_str!("kind.rs"));
+        let image = cache.once(&kind.named("image"), &recipe, |path| {
+            assemble(path, &base, &guest, product, kind, progress)
         })?;
         Ok(Self(image))
     }
@@ -116,6 +133,7 @@ fn assemble(
     base: &Path,
     guest: &Path,
     product: &Product,
+    kind: Kind,
     progress: Progress,
 ) -> Result<()> {
     let image = Image(path.into());
@@ -124,11 +142,11 @@ fn assemble(
         unpack(base, &root)?;
         product::copy_tree(guest, &root)?;
         product.install(&root)?;
+        kind.change(&root)?;
         settle(&root)
     })?;
-    progress.step("initramfs (dracut -f, in the root file system)", || {
-        initramfs::build(&image)
-    })?;
+    let made = format!("initramfs ({}, in the root file system)", kind.maker()[0]);
+    progress.step(&made, || initramfs::build(&image, kind))?;
     progress.step("disk (ext4 in LUKS2)", || disk::build(&image))
 }
 

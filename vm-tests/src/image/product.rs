@@ -51,7 +51,9 @@ impl Product {
                 .path(&self.tree.join(service).join("files"))?;
         }
         for part in [
+            "boot-hooks",
             "dracut-module",
+            "initramfs-tools",
             "runtime-agent/files",
             "cloud-init-handler/files",
         ] {
@@ -83,7 +85,8 @@ impl Product {
     }
 }
 
-/// Puts what a package of the node would have under `root`: programs, dracut module, units, cloud-init's parts.
+/// Puts what a package of the node would have under `root`: programs, what makers of initramfs take, units, cloud-init's
+/// parts.
 ///
 /// # Errors
 /// When something is missing or cannot be written.
@@ -99,6 +102,13 @@ pub fn install_package(tree: &Path, programs: &Path, root: &Path) -> Result<()> 
     )?;
     let configuration = root.join("etc/dracut.conf.d/50-bootkeep.conf");
     copy(&module.join("50-bootkeep.conf"), &configuration, 0o644)?;
+    let tools = tree.join("initramfs-tools");
+    copy_tree(&tools.join("lib"), &root.join("usr/lib/bootkeep"))?;
+    for part in ["hooks", "scripts"] {
+        let target = root.join("usr/share/initramfs-tools").join(part);
+        copy_tree(&tools.join(part), &target)?;
+    }
+    copy_tree(&tree.join("boot-hooks"), root)?;
     for files in ["runtime-agent/files", "cloud-init-handler/files"] {
         copy_tree(&tree.join(files), root)?;
     }

@@ -4,8 +4,10 @@ mod boot_policy;
 mod ca_node;
 mod cloud;
 mod happy;
+mod initramfs_tools;
 mod ipsec;
 mod locked;
+mod network;
 mod one_says_no;
 mod outage;
 mod rogue;
@@ -15,7 +17,7 @@ mod wrong_ek_root;
 
 use anyhow::Result;
 
-use crate::{guest::Guest, stage::Set};
+use crate::{guest::Guest, image::Kind, stage::Set};
 
 /// One promise, and the function that proves it.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +116,61 @@ pub const SCENARIOS: &[Scenario] = &[
         promise: "where the owner allows it, a person at the console opens the root when the agent has given up",
         prove: outage::recovery_key,
     },
+    Scenario {
+        name: "network-static",
+        promise: "static address, bond and VLAN from files; services by name, some of whose addresses are dead, IPv4 and IPv6",
+        prove: network::fixed,
+    },
+    Scenario {
+        name: "network-ipv6",
+        promise: "no IPv4 at all: addresses by router advertisements, services by name",
+        prove: network::v6,
+    },
+    Scenario {
+        name: "network-ipv6-static",
+        promise: "no IPv4 at all: a static address, services at an IPv6 address, no name service",
+        prove: network::v6_fixed,
+    },
+    Scenario {
+        name: "network-manager",
+        promise: "NetworkManager in the initramfs instead of systemd-networkd",
+        prove: network::network_manager,
+    },
+    Scenario {
+        name: "initramfs-tools",
+        promise: "the same machine with initramfs-tools and cryptsetup-initramfs instead of dracut; hooks of kernel packages never fail",
+        prove: initramfs_tools::prove,
+    },
+    Scenario {
+        name: "initramfs-tools-dead-services",
+        promise: "there, too, the boot ends at its deadline, locked, without a shell",
+        prove: initramfs_tools::dead_services,
+    },
+    Scenario {
+        name: "initramfs-tools-recovery-key",
+        promise: "there, too, a person may open the root when the agent has given up, where the owner allows it",
+        prove: initramfs_tools::recovery_key,
+    },
 ];
+
+/// Builds the images of other kinds of machine that these scenarios boot, all of them where none is named. The network is
+/// needed for this, and for nothing after it.
+///
+/// # Errors
+/// When an image cannot be built.
+pub fn prepare(set: &Set, names: &[String]) -> Result<()> {
+    for (kind, prefixes) in [
+        (Kind::Names, ["network-static", "network-ipv6"]),
+        (Kind::NetworkManager, ["network-manager"; 2]),
+        (Kind::InitramfsTools, ["initramfs-tools"; 2]),
+    ] {
+        let boots = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if names.is_empty() || names.iter().any(boots) {
+            set.of_kind(kind)?;
+        }
+    }
+    Ok(())
+}
 
 /// Not among those that must pass yet: they run when they are named.
 ///

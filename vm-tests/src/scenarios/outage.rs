@@ -8,7 +8,7 @@ use crate::{
     guest::Guest,
     image::{initramfs, LUKS_KEY},
     services::{Service, Services},
-    stage::{Boot, Set, Stage, GAVE_UP, OPEN, PATIENCE},
+    stage::{Boot, Booted, Set, Stage, GAVE_UP, OPEN, PATIENCE},
 };
 
 /// How systemd asks a person.
@@ -61,11 +61,16 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     stop_all(&mut stage.services);
     let config = configuration(&stage, "deadline_seconds: 10\npassphrase: true\n")?;
     let initrd = initramfs::configured(&set.cache, &set.image, &config)?;
-    let mut booted = stage.boot(Boot {
+    let booted = stage.boot(Boot {
         initrd: Some(initrd),
         ..Boot::default()
     })?;
-    booted.vm.serial.wait(PROMPT, &[], PATIENCE)?;
+    by_hand(guest, booted, PROMPT)
+}
+
+/// A person is asked once the agent has given up, opens the root with the image's key, and PCR 15 is closed.
+pub(super) fn by_hand(guest: &Guest, mut booted: Booted, prompt: &str) -> Result<()> {
+    booted.vm.serial.wait(prompt, &[], PATIENCE)?;
     ensure!(
         booted.vm.serial.find(GAVE_UP).is_some(),
         "a person was asked before the agent gave up"
@@ -82,14 +87,14 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn stop_all(services: &mut Services) {
+pub(super) fn stop_all(services: &mut Services) {
     for service in [Service::Verifier, Service::Registrar, Service::Ca] {
         services.stop(service);
     }
 }
 
 /// The node's configuration with other values.
-fn configuration(stage: &Stage<'_>, other: &str) -> Result<String> {
+pub(super) fn configuration(stage: &Stage<'_>, other: &str) -> Result<String> {
     let config = std::fs::read_to_string(stage.owner.node_files().join("agent.yaml"))?;
     let kept = config
         .lines()

@@ -12,6 +12,7 @@ import sys
 COUNTS = "/run/wire.json"
 KINDS = {1: "icmp", 6: "tcp", 17: "udp", 50: "esp"}
 IPV4 = 0x0800
+EVERYTHING = 0x0003
 IKE = {500, 4500}
 
 
@@ -36,8 +37,9 @@ def show(counts):
 
 def main():
     counts = dict.fromkeys(["icmp", "tcp", "udp", "ike", "esp", "other"], 0)
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003)) as wire:
-        wire.bind((interface(sys.argv[1]), 0x0003))
+    # No protocol until it is bound: until then it would hear all interfaces.
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as wire:
+        wire.bind((interface(sys.argv[1]), EVERYTHING))
         show(counts)
         while True:
             packet, (_, protocol, *_) = wire.recvfrom(2048)
