@@ -1,4 +1,4 @@
-//! Evidence: parses and verifies TPM quotes, TCG event logs and IMA measurement lists.
+//! Evidence: parses and verifies TPM quotes, TCG event logs and IMA measurement lists; reads boot files to foretell them.
 //!
 //! Pure: bytes in, typed claims or a typed error out. No I/O, no TPM library, no async. Everything here comes from a
 //! machine nobody trusts yet, so every length is checked, every list is bounded, and nothing is believed before its
@@ -11,6 +11,7 @@
 //! | [`eventlog`] | crypto-agile boot event log | TCG PC Client Platform Firmware Profile §10 |
 //! | [`ima`] | IMA measurement list | Linux `security/integrity/ima` |
 //! | [`pcr`] | PCR values | |
+//! | [`pe`] | PE images, their Authenticode digest | PE/COFF, Windows Authenticode |
 
 #![forbid(unsafe_code)]
 // An index out of bounds is a panic a stranger can cause.
@@ -20,6 +21,7 @@ pub mod eventlog;
 pub mod ima;
 pub mod key;
 pub mod pcr;
+pub mod pe;
 pub mod quote;
 mod reader;
 mod text;

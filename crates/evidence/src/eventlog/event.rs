@@ -51,6 +51,12 @@ impl Event {
         (covers || DATA_IS_DIGESTED.contains(&self.event_type)).then_some(covers)
     }
 
+    /// The event as it would be with another string of the same encoding; `None` when it holds no string.
+    #[must_use]
+    pub fn with_text(&self, text: &str) -> Option<Self> {
+        super::text::rewritten(self, text)
+    }
+
     /// The type's name.
     #[must_use]
     pub fn type_name(&self) -> &'static str {

@@ -101,6 +101,18 @@ impl EventLog {
         &self.events
     }
 
+    /// A log of other events after the same header; they are numbered anew.
+    #[must_use]
+    pub fn with_events(&self, events: Vec<Event>) -> Self {
+        let numbered = (1..).zip(events);
+        Self {
+            events: numbered
+                .map(|(number, event)| Event { number, ..event })
+                .collect(),
+            locality: self.locality,
+        }
+    }
+
     /// The values that the events give PCRs 0 to 23 of the SHA-256 bank. PCRs without events keep their start value.
     #[must_use]
     pub fn replay(&self) -> PcrValues {

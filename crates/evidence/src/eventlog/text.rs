@@ -34,6 +34,36 @@ impl Text {
     }
 }
 
+/// The event as it would be with another string: label, encoding and end are those of the old one. `None` when it
+/// holds no string.
+pub(super) fn rewritten(event: &Event, text: &str) -> Option<Event> {
+    let whole = event.data.as_slice();
+    let labelled = split_label(whole).map(|(_, part)| part);
+    let (part, measured) = std::iter::once(whole).chain(labelled).find_map(|part| {
+        let covered = spellings(part).find_map(|spelling| Covered::part(event, spelling))?;
+        Some((part, covered.bytes()))
+    })?;
+    let label = whole.get(..whole.len() - part.len())?;
+    let wide = is_wide(measured);
+    let encode = |old: &[u8]| {
+        let end: &[u8] = match (wide, old) {
+            (true, [.., 0, 0]) => &[0, 0],
+            (false, [.., 0]) => &[0],
+            _ => &[],
+        };
+        let text = match wide {
+            true => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            false => text.as_bytes().to_vec(),
+        };
+        [text.as_slice(), end].concat()
+    };
+    Some(Event {
+        digest: Sha256::digest(encode(measured)).into(),
+        data: [label, &encode(part)].concat(),
+        ..event.clone()
+    })
+}
+
 /// With and without the NUL at the end.
 fn spellings(part: &[u8]) -> impl Iterator<Item = &[u8]> {
     let narrow = part.strip_suffix(&[0]);
@@ -52,11 +82,15 @@ fn split_label(data: &[u8]) -> Option<(Option<String>, &[u8])> {
 
 /// Decided by the measured bytes alone: with NULs inside they are UTF-16LE, else UTF-8.
 fn decode(bytes: &[u8]) -> Option<String> {
-    let narrow = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    if narrow.contains(&0) {
+    if is_wide(bytes) {
         return utf16(bytes);
     }
+    let narrow = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     String::from_utf8(narrow.to_vec()).ok()
+}
+
+fn is_wide(bytes: &[u8]) -> bool {
+    bytes.strip_suffix(&[0]).unwrap_or(bytes).contains(&0)
 }
 
 /// A section of a unified kernel image, as systemd-stub measures it into PCR 11: first its name, then its contents.
