@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bootkeep_evidence::{eventlog::EventLog, ima::Entry, ClockInfo, PcrValues};
-use bootkeep_protocol::verifier::Reason;
+use bootkeep_protocol::{kept::SignedPcrPolicy, verifier::Reason};
 
 use crate::{
     appraise::ClockFacts,
@@ -31,12 +31,15 @@ pub struct Generation<P> {
     pub valid_until_ms: u64,
     /// What it says. Shared by all nodes that follow it.
     pub policy: Arc<P>,
+    /// PCR policies of the boots it accepts; only a boot policy has some.
+    pub pcr_policies: Arc<[SignedPcrPolicy]>,
 }
 
 impl<P> Clone for Generation<P> {
     fn clone(&self) -> Self {
         Self {
             policy: self.policy.clone(),
+            pcr_policies: self.pcr_policies.clone(),
             ..*self
         }
     }
@@ -81,6 +84,7 @@ impl<P> Generations<P> {
             valid_from_ms: 0,
             valid_until_ms: u64::MAX,
             policy,
+            pcr_policies: Arc::default(),
         }])
     }
 
@@ -267,6 +271,7 @@ mod tests {
             valid_from_ms: from,
             valid_until_ms: until,
             policy: Arc::new(number),
+            pcr_policies: Arc::default(),
         };
         Generations::new(windows.iter().map(generation).collect())
     }

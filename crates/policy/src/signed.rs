@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bootkeep_protocol::{
     dsse::Envelope,
+    kept::{SignedPcrPolicy, MAX_PCR_POLICIES},
     policy::{PolicyKind, PolicyObject, POLICY_TYPE},
 };
 use bootkeep_signed::{SignedError, SigningKey, VerifyingKeys};
@@ -49,6 +50,9 @@ pub enum SignedPolicyError {
     /// The document in it accepts nothing: a typing error must not look like an attack.
     #[error("the {} policy accepts nothing: it lists no file or names no PCR", .0.as_str())]
     AcceptsNothing(PolicyKind),
+    /// The PCR policies in it.
+    #[error("pcr_policies: {0}")]
+    PcrPolicies(&'static str),
 }
 
 /// The document of a signed policy.
@@ -68,6 +72,7 @@ pub struct SignedPolicy {
     valid_from_ms: u64,
     valid_until_ms: u64,
     document: PolicyDocument,
+    pcr_policies: Arc<[SignedPcrPolicy]>,
     digest: String,
     key_id: String,
 }
@@ -83,6 +88,8 @@ struct Object<P> {
     valid_from_ms: u64,
     valid_until_ms: u64,
     policy: P,
+    #[serde(default)]
+    pcr_policies: Vec<SignedPcrPolicy>,
 }
 
 /// What decides how the rest is read.
@@ -122,6 +129,20 @@ impl<P> Object<P> {
                 until_ms: self.valid_until_ms,
             });
         }
+        self.check_pcr_policies()
+    }
+
+    fn check_pcr_policies(&self) -> Result<(), SignedPolicyError> {
+        let bad = |why| Err(SignedPolicyError::PcrPolicies(why));
+        if self.kind == PolicyKind::Runtime && !self.pcr_policies.is_empty() {
+            return bad("they belong to a boot policy, not to a runtime policy");
+        }
+        if self.pcr_policies.len() > MAX_PCR_POLICIES {
+            return bad("more than 64: retire generations of old boots");
+        }
+        if !self.pcr_policies.iter().all(SignedPcrPolicy::is_well_formed) {
+            return bad("each names ascending PCRs below 24, a digest of 32 bytes and a signature");
+        }
         Ok(())
     }
 
@@ -140,6 +161,7 @@ impl<P> Object<P> {
             valid_from_ms: self.valid_from_ms,
             valid_until_ms: self.valid_until_ms,
             document,
+            pcr_policies: self.pcr_policies.into(),
             digest: String::new(),
             key_id: String::new(),
         })
@@ -239,6 +261,7 @@ impl SignedPolicy {
             valid_from_ms: self.valid_from_ms,
             valid_until_ms: self.valid_until_ms,
             policy: policy.clone(),
+            pcr_policies: self.pcr_policies.clone(),
         }
     }
 

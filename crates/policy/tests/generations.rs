@@ -11,6 +11,7 @@ use bootkeep_policy::{
     SignedPolicyError,
 };
 use bootkeep_protocol::{
+    kept::{SignedPcrPolicy, MAX_PCR_POLICIES},
     link::QuoteCall,
     policy::{PolicyKind, PolicyObject, POLICY_TYPE},
     Nonce, Role,
@@ -63,6 +64,7 @@ fn until<P>(policies: Vec<P>, valid_until_ms: u64) -> Generations<P> {
         valid_from_ms: 0,
         valid_until_ms,
         policy: Arc::new(policy),
+        pcr_policies: Arc::default(),
     };
     Generations::new((1..).zip(policies).map(generation).collect())
 }
@@ -264,6 +266,47 @@ fn an_object_counts_only_when_all_of_it_is_right() {
         SignedPolicy::verify(&twice, &keys).is_err(),
         "one name, two values"
     );
+}
+
+fn pcr_policy(pcrs: &[u8]) -> SignedPcrPolicy {
+    SignedPcrPolicy {
+        pcrs: pcrs.to_vec(),
+        policy: vec![1; 32].into(),
+        signature: vec![2; 72].into(),
+    }
+}
+
+#[test]
+fn pcr_policies_come_with_a_boot_policy() {
+    let key = SigningKey::generate().unwrap();
+    let keys = VerifyingKeys::from_pem(&key.public_pem()).unwrap();
+    let (boot, _) = known_good(&Machine::booted("node"));
+    let object = |pcr_policies| PolicyObject {
+        kind: PolicyKind::Boot,
+        policy: boot.to_value().unwrap(),
+        pcr_policies,
+        ..object()
+    };
+    let good = vec![pcr_policy(&[4, 7]), pcr_policy(&[11])];
+    let signed = SignedPolicy::sign(&object(good.clone()), &key).unwrap();
+    let policy = SignedPolicy::verify(&signed, &keys).unwrap();
+    assert_eq!(*policy.boot().unwrap().pcr_policies, *good);
+
+    let refused = |object: PolicyObject| {
+        let payload = serde_json::to_vec(&object).unwrap();
+        let signed = key.sign(POLICY_TYPE, &payload).unwrap();
+        let error = SignedPolicy::verify(&signed, &keys).unwrap_err();
+        assert!(
+            matches!(error, SignedPolicyError::PcrPolicies(_)),
+            "{error}"
+        );
+    };
+    refused(object(vec![pcr_policy(&[7, 4])]));
+    refused(object(vec![pcr_policy(&[4]); MAX_PCR_POLICIES + 1]));
+    refused(PolicyObject {
+        pcr_policies: good,
+        ..self::object()
+    });
 }
 
 #[test]

@@ -66,6 +66,7 @@ impl Fleet {
                 valid_from_ms: from,
                 valid_until_ms: until,
                 policy: Arc::new(policy),
+                pcr_policies: Arc::default(),
             }
         };
         let policies = RuntimePolicies::new(vec![

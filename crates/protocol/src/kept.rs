@@ -84,6 +84,18 @@ pub struct SignedPcrPolicy {
     pub signature: Bytes,
 }
 
+impl SignedPcrPolicy {
+    /// Whether it can be one at all: nothing is said about its signature.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        !self.pcrs.is_empty()
+            && self.pcrs.iter().all(|pcr| *pcr < 24)
+            && self.pcrs.is_sorted_by(|a, b| a < b)
+            && self.policy.as_slice().len() == 32
+            && (1..=MAX_PCR_SIGNATURE).contains(&self.signature.as_slice().len())
+    }
+}
+
 /// Take this U into NV for the next boot. From the tenant to the running system, after its own appraisal of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,4 +108,34 @@ pub struct KeepCall {
     pub encapsulated: Bytes,
     /// HPKE ciphertext of U.
     pub ciphertext: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pcr_policy_has_its_form() {
+        let good = SignedPcrPolicy {
+            pcrs: vec![0, 4, 23],
+            policy: vec![1; 32].into(),
+            signature: vec![1; 72].into(),
+        };
+        assert!(good.is_well_formed());
+        type Change = fn(&mut SignedPcrPolicy);
+        let bad: [(&str, Change); 7] = [
+            ("no PCR", |p| p.pcrs.clear()),
+            ("PCR 24", |p| p.pcrs.push(24)),
+            ("twice", |p| p.pcrs = vec![4, 4]),
+            ("descending", |p| p.pcrs = vec![4, 0]),
+            ("short", |p| p.policy = vec![1; 31].into()),
+            ("no signature", |p| p.signature = Vec::new().into()),
+            ("long", |p| p.signature = vec![1; MAX_PCR_SIGNATURE + 1].into()),
+        ];
+        for (name, change) in bad {
+            let mut policy = good.clone();
+            change(&mut policy);
+            assert!(!policy.is_well_formed(), "{name}");
+        }
+    }
 }
