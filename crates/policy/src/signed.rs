@@ -140,7 +140,11 @@ impl<P> Object<P> {
         if self.pcr_policies.len() > MAX_PCR_POLICIES {
             return bad("more than 64: retire generations of old boots");
         }
-        if !self.pcr_policies.iter().all(SignedPcrPolicy::is_well_formed) {
+        if !self
+            .pcr_policies
+            .iter()
+            .all(SignedPcrPolicy::is_well_formed)
+        {
             return bad("each names ascending PCRs below 24, a digest of 32 bytes and a signature");
         }
         Ok(())

@@ -130,7 +130,9 @@ mod tests {
             ("descending", |p| p.pcrs = vec![4, 0]),
             ("short", |p| p.policy = vec![1; 31].into()),
             ("no signature", |p| p.signature = Vec::new().into()),
-            ("long", |p| p.signature = vec![1; MAX_PCR_SIGNATURE + 1].into()),
+            ("long", |p| {
+                p.signature = vec![1; MAX_PCR_SIGNATURE + 1].into()
+            }),
         ];
         for (name, change) in bad {
             let mut policy = good.clone();
