@@ -25,7 +25,28 @@ check() {
 }
 
 depends() {
-    echo "systemd systemd-networkd crypt dracut-systemd"
+    echo "systemd $(bootkeep_network) crypt dracut-systemd"
+}
+
+# Which dracut module brings the network up: the one that `bootkeep_network=` names (dracut.conf.d), else systemd-networkd
+# where it is installed, else NetworkManager.
+bootkeep_network() {
+    _networkd="${systemdutildir:-/usr/lib/systemd}/systemd-networkd"
+    # shellcheck disable=SC2154
+    case "${bootkeep_network:-}" in
+        systemd-networkd | network-manager) echo "$bootkeep_network" ;;
+        '')
+            if [ ! -x "${dracutsysrootdir:-}$_networkd" ] && [ -x "${dracutsysrootdir:-}/usr/sbin/NetworkManager" ]; then
+                echo network-manager
+            else
+                echo systemd-networkd
+            fi
+            ;;
+        *)
+            derror "bootkeep: bootkeep_network=$bootkeep_network: it is systemd-networkd or network-manager"
+            echo systemd-networkd
+            ;;
+    esac
 }
 
 installkernel() {
@@ -36,6 +57,10 @@ installkernel() {
 install() {
     bootkeep_install_agent
     bootkeep_install_units
+    case "$(bootkeep_network)" in
+        systemd-networkd) bootkeep_install_networkd ;;
+        network-manager) bootkeep_install_network_manager ;;
+    esac
     bootkeep_install_volume
     dracut_need_initqueue
 }
@@ -43,18 +68,56 @@ install() {
 bootkeep_install_agent() {
     _ca=$(bootkeep_value server_ca /etc/bootkeep/ca.pem)
     inst_multiple "$bootkeep_agent" "$bootkeep_config" "$_ca" || dfatal "bootkeep: a file is missing"
-    # Opened by name at run time, so not seen among the agent's libraries.
-    inst_libdir_file "libtss2-tcti-device.so*"
+    # Opened by name at run time, so not seen among the agent's libraries: the TPM's, and glibc's for names (before 2.34).
+    inst_libdir_file "libtss2-tcti-device.so*" "libnss_dns.so*"
 }
 
 bootkeep_install_units() {
-    inst_simple "$moddir/50-bootkeep.network" /etc/systemd/network/50-bootkeep.network
     inst_simple "$moddir/bootkeep-initrd-agent.service" "$systemdsystemunitdir/bootkeep-initrd-agent.service"
     $SYSTEMCTL -q --root "$initdir" add-wants initrd.target bootkeep-initrd-agent.service
     # systemd-cryptsetup asks this socket for the key of the volume, by its name.
     sed "s/@VOLUME@/$(bootkeep_value volume cryptroot)/" "$moddir/bootkeep-initrd-agent.socket.in" \
         > "$initdir$systemdsystemunitdir/bootkeep-initrd-agent.socket"
     $SYSTEMCTL -q --root "$initdir" add-wants cryptsetup-pre.target bootkeep-initrd-agent.socket
+}
+
+# The files in /etc/bootkeep/networkd (static addresses, VLAN, bond), or one that takes every wired interface.
+bootkeep_install_networkd() {
+    _own="${dracutsysrootdir:-}/etc/bootkeep/networkd"
+    if [ -n "$(find "$_own" -name '*.network' 2> /dev/null)" ]; then
+        for _file in "$_own"/*.network "$_own"/*.netdev "$_own"/*.link; do
+            [ ! -e "$_file" ] || inst_simple "$_file" "/etc/systemd/network/${_file##*/}"
+        done
+    else
+        inst_simple "$moddir/50-bootkeep.network" /etc/systemd/network/50-bootkeep.network
+    fi
+    hostonly='' instmods 8021q bonding
+    # systemd-resolved, where it is in the initramfs, tells of name servers itself.
+    if [ -e "$initdir${systemdutildir:-/usr/lib/systemd}/systemd-resolved" ]; then
+        return 0
+    fi
+    inst_multiple sed tr mv mkdir
+    inst_simple "$moddir/initramfs-resolv" /usr/lib/bootkeep/initramfs-resolv
+    for _unit in bootkeep-resolv.path bootkeep-resolv.service; do
+        inst_simple "$moddir/$_unit" "$systemdsystemunitdir/$_unit"
+    done
+    $SYSTEMCTL -q --root "$initdir" add-wants initrd.target bootkeep-resolv.path
+    ln -sfn ../run/bootkeep-initramfs/resolv.conf "$initdir/etc/resolv.conf"
+}
+
+# The connections in /etc/bootkeep/networkmanager, or NetworkManager's own for every wired interface: `rd.neednet=1`.
+bootkeep_install_network_manager() {
+    for _file in "${dracutsysrootdir:-}"/etc/bootkeep/networkmanager/*.nmconnection; do
+        [ -e "$_file" ] || continue
+        inst_simple "$_file" "/etc/NetworkManager/system-connections/${_file##*/}"
+        chmod 0600 "$initdir/etc/NetworkManager/system-connections/${_file##*/}"
+    done
+    mkdir -p "$initdir/etc/cmdline.d" "$initdir/etc/systemd/system/nm-wait-online-initrd.service.d"
+    echo 'rd.neednet=1' > "$initdir/etc/cmdline.d/51-bootkeep-network.conf"
+    # The agent waits for an address itself; nothing else is to wait for an hour, as this unit would.
+    printf '[Service]\nExecStart=\nExecStart=-/usr/bin/nm-online -s -q -t 30\n' \
+        > "$initdir/etc/systemd/system/nm-wait-online-initrd.service.d/50-bootkeep.conf"
+    ln -sfn ../run/NetworkManager/resolv.conf "$initdir/etc/resolv.conf"
 }
 
 # How long the volume is waited for, and what happens when it does not come.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bootkeep_link::{Backoff, ClientTls, HttpClient};
 use bootkeep_node::{
-    host::{boot_ms, network_is_up},
+    host::{boot_ms, network_addresses},
     identity::IdentityError,
     tpm::TpmThread,
     Attester, Identity,
@@ -70,10 +70,15 @@ impl TpmReady {
     }
 
     pub(crate) async fn online(self, events: &Events, console: &Console) -> Online {
-        while !network_is_up() {
+        let addresses = loop {
+            let addresses = network_addresses();
+            if !addresses.is_empty() {
+                break addresses;
+            }
             console.waiting("waiting for a network address");
             sleep(NETWORK_LOOK).await;
-        }
+        };
+        console.say(&format!("network: {}", addresses.join(", ")));
         events.step(Step::NetworkUp).await;
         Online(self)
     }

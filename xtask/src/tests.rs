@@ -9,7 +9,7 @@ use bootkeep_vm_tests::{
     guest::Guest,
     image::base,
     progress::Progress,
-    scenarios::{Scenario, PENDING, SCENARIOS},
+    scenarios::{self, Scenario, PENDING, SCENARIOS},
     stage::Set,
 };
 
@@ -94,7 +94,7 @@ pub(crate) fn scenarios(
             .for_each(|scenario| println!("{:<24}{}", scenario.name, scenario.promise));
         return Ok(ExitCode::SUCCESS);
     }
-    prepare(workspace, progress)?;
+    scenarios::prepare(&prepare(workspace, progress)?, names)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     isolate::again(&[&["scenarios"], names.as_slice()].concat())
 }
@@ -102,7 +102,7 @@ pub(crate) fn scenarios(
 fn virtual_machines(workspace: &Workspace, progress: Progress) -> Result<usize> {
     setup::require_root()?;
     compile::everything_tested(workspace, progress)?;
-    Set::prepare(&workspace.programs(), progress)?;
+    scenarios::prepare(&Set::prepare(&workspace.programs(), progress)?, &[])?;
     if isolate::again(&["scenarios"])? != ExitCode::SUCCESS {
         bail!("a scenario failed, see above");
     }

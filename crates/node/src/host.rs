@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -125,19 +126,21 @@ pub fn boot_ms() -> u64 {
         .unwrap_or(0)
 }
 
-/// Whether an interface other than loopback has an address beyond its link.
+/// Addresses that reach beyond their link, of all interfaces but loopback, as `INTERFACE ADDRESS`.
 #[must_use]
-pub fn network_is_up() -> bool {
-    nix::ifaddrs::getifaddrs().is_ok_and(|mut addresses| {
-        addresses.any(|interface| {
-            interface.address.is_some_and(|address| {
-                let v4 = address.as_sockaddr_in().map(|a| a.ip());
-                let v6 = address.as_sockaddr_in6().map(|a| a.ip());
-                v4.is_some_and(|ip| !ip.is_loopback() && !ip.is_link_local())
-                    || v6.is_some_and(|ip| !ip.is_loopback() && ip.segments()[0] & 0xffc0 != 0xfe80)
-            })
+pub fn network_addresses() -> Vec<String> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|a| a.ip());
+            let v6 = address.as_sockaddr_in6().map(|a| a.ip());
+            let v4 = v4.filter(|ip| !ip.is_loopback() && !ip.is_link_local());
+            let v6 = v6.filter(|ip| !ip.is_loopback() && ip.segments()[0] & 0xffc0 != 0xfe80);
+            let ip = v4.map(IpAddr::from).or(v6.map(IpAddr::from))?;
+            Some(format!("{} {ip}", interface.interface_name))
         })
-    })
+        .collect()
 }
 
 #[cfg(test)]
