@@ -17,7 +17,8 @@ use crate::{read_entry, read_head, FollowError, Kept, KeptError, Position};
 /// Nodes that may be revoked at one time.
 pub const MAX_REVOKED: usize = 100_000;
 
-/// How much older than the newest a head may be and still count: clocks of several verifiers differ (milliseconds).
+/// How far the time of a head may be before the newest one's and still count, or after it and still be old news: clocks of
+/// several verifiers differ (milliseconds).
 pub const HEAD_SKEW_MS: u64 = 5_000;
 
 /// What is known of the log. Cheap to clone.
@@ -150,8 +151,9 @@ impl Follower {
                 entries.push(entry);
             }
         }
-        next.end_at(&end)?;
-        next.hear(head.at_ms, !entries.is_empty())?;
+        if next.is_news(&head, &end)? {
+            next.hear(head.at_ms, !entries.is_empty())?;
+        }
         Ok(Accepted {
             entries,
             head,
@@ -191,9 +193,12 @@ impl Follower {
         Ok(true)
     }
 
-    /// Digest of an entry that is held, as far back as they are remembered.
+    /// Digest of an entry that is held, as far back as they are remembered; of the start while all are.
     fn digest_of(&self, sequence: u64) -> Option<[u8; 32]> {
         let back = usize::try_from(self.position.sequence.checked_sub(sequence)?).ok()?;
+        if sequence == 0 && back == self.recent.len() {
+            return Some(Position::START.digest);
+        }
         let index = self.recent.len().checked_sub(back + 1)?;
         self.recent.get(index).copied()
     }
@@ -215,17 +220,34 @@ impl Follower {
         Ok(())
     }
 
-    /// The head must not contradict what is held.
-    fn end_at(&self, end: &Position) -> Result<(), FollowError> {
+    /// Whether the head speaks of the log as it is now; it must not contradict what is held.
+    ///
+    /// A head that ends before what is held is old news when it was made before the newest one that was heard, as near
+    /// as clocks can tell: another verifier had not read the last entry yet. It changes nothing and makes nothing
+    /// fresh. One that was made later says that entries are gone.
+    fn is_news(&self, head: &Head, end: &Position) -> Result<bool, FollowError> {
         let held = self.position.sequence;
-        if end.sequence < held {
+        let known = self.digest_of(end.sequence);
+        if known.is_some_and(|known| known != end.digest) {
+            return Err(FollowError::Fork(end.sequence));
+        }
+        if end.sequence >= held {
+            return Ok(true);
+        }
+        self.check_age(head.at_ms)?;
+        if known.is_none() || head.at_ms > self.head_ms.saturating_add(HEAD_SKEW_MS) {
             return Err(FollowError::RolledBack {
                 held,
                 found: end.sequence,
             });
         }
-        if end.sequence == held && end.digest != self.position.digest {
-            return Err(FollowError::Fork(held));
+        Ok(false)
+    }
+
+    fn check_age(&self, at_ms: u64) -> Result<(), FollowError> {
+        let older = self.head_ms.saturating_sub(at_ms);
+        if older > HEAD_SKEW_MS {
+            return Err(FollowError::StaleHead(older));
         }
         Ok(())
     }
@@ -233,12 +255,10 @@ impl Follower {
     /// Takes the time of a head. One that comes with new entries is newer whatever its clock says: a verifier whose clock
     /// was set back must still be able to revoke.
     fn hear(&mut self, at_ms: u64, is_newer: bool) -> Result<(), FollowError> {
-        let older = self.head_ms.saturating_sub(at_ms);
         if is_newer {
             self.head_ms = at_ms;
-        } else if older > HEAD_SKEW_MS {
-            return Err(FollowError::StaleHead(older));
         } else {
+            self.check_age(at_ms)?;
             self.head_ms = self.head_ms.max(at_ms);
         }
         Ok(())

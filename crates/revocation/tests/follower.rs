@@ -164,8 +164,19 @@ fn each_wrong_call_is_refused_with_its_own_reason() {
         ("revocation-gap", world.call(6, NOW, &[4, 6])),
         ("revocation-gap", world.call(6, NOW, &[5, 4])),
         ("revocation-beyond-head", world.call(4, NOW, &[4, 5])),
-        ("revocation-rolled-back", world.call(2, NOW, &[])),
-        ("revocation-rolled-back", world.call(0, NOW, &[])),
+        (
+            "revocation-rolled-back",
+            world.call(2, NOW + HEAD_SKEW_MS + 1, &[]),
+        ),
+        (
+            "revocation-rolled-back",
+            world.call(0, NOW + HEAD_SKEW_MS + 1, &[]),
+        ),
+        (
+            "revocation-stale-head",
+            world.call(2, NOW - HEAD_SKEW_MS - 1, &[]),
+        ),
+        ("revocation-beyond-head", world.call(2, NOW, &[3])),
         (
             "revocation-stale-head",
             world.call(3, NOW - HEAD_SKEW_MS - 1, &[]),
@@ -196,6 +207,43 @@ fn each_wrong_call_is_refused_with_its_own_reason() {
     }
     // And good ones still go on.
     follower.check(&world.call(6, NOW, &[4, 5, 6])).unwrap();
+}
+
+#[test]
+fn a_verifier_that_has_not_read_the_last_entry_is_old_news() {
+    let world = World::new(70);
+    let follower = world.at(3);
+    for end in [0, 1, 2] {
+        for at_ms in [NOW - HEAD_SKEW_MS, NOW, NOW + HEAD_SKEW_MS] {
+            let known: Vec<usize> = (1..=end).collect();
+            let accepted = follower.check(&world.call(end, at_ms, &known)).unwrap();
+            // It changes nothing, not even when the verifier was heard last, and makes nothing fresh.
+            assert_eq!(accepted.next.kept(), follower.kept());
+            assert!(accepted.entries.is_empty() && !accepted.is_caught_up());
+        }
+    }
+    // Again and again: what is made later is refused, whatever came in between.
+    let mut heard = follower;
+    for later in (0..=HEAD_SKEW_MS).step_by(1000) {
+        heard = heard.check(&world.call(2, NOW + later, &[])).unwrap().next;
+    }
+    let late = world.call(2, NOW + HEAD_SKEW_MS + 1, &[]);
+    assert_eq!(code(&heard, &late), "revocation-rolled-back");
+    // Old news of another history, and news too old to be compared.
+    let other = continue_log(&world.log, world.position(1), 7, 1);
+    let forked = RevocationsCall {
+        head: world.log.head(&other[0].position, NOW).unwrap(),
+        ..world.call(0, NOW, &[])
+    };
+    assert_eq!(code(&heard, &forked), "revocation-fork");
+    let first = world.at(64);
+    first.check(&world.call(0, NOW, &[])).unwrap();
+    let next = first.check(&world.call(65, NOW, &[65])).unwrap().next;
+    next.check(&world.call(2, NOW, &[])).unwrap();
+    for end in [0, 1] {
+        let old = world.call(end, NOW, &[]);
+        assert_eq!(code(&next, &old), "revocation-rolled-back");
+    }
 }
 
 /// Signs with the log's own key what its owner would never sign.
@@ -384,7 +432,8 @@ fn long_texts_are_cut_not_refused() {
 #[test]
 fn an_error_says_what_to_do() {
     let world = World::new(3);
-    let error = world.at(3).check(&world.call(1, NOW, &[])).unwrap_err();
+    let later = world.call(1, NOW + HEAD_SKEW_MS + 1, &[]);
+    let error = world.at(3).check(&later).unwrap_err();
     assert!(matches!(
         error,
         FollowError::RolledBack { held: 3, found: 1 }

@@ -2,8 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+    },
+    time::Instant,
 };
 
 use bootkeep_protocol::{dsse::Envelope, limits::MAX_REVOCATIONS, revocation::Action, NodeId};
@@ -15,8 +18,6 @@ use crate::{clock::now_ms, error::VerifierError};
 
 /// Entries kept in memory, so that a thousand links do not ask the database for the same ones.
 const RECENT: usize = 4 * MAX_REVOCATIONS;
-/// How long one signed head is given to everybody.
-const HEAD_AGE: Duration = Duration::from_millis(100);
 
 /// What the log last said of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,22 +36,32 @@ impl Known {
     }
 }
 
+/// Where the log ends, as far as this verifier has read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) end: Position,
+    /// When the database said so, milliseconds since 1970 (UTC).
+    at_ms: u64,
+}
+
 /// The log.
 #[derive(Debug)]
 pub(super) struct Log {
     key: LogKey,
     pub(super) table: Table,
     end: watch::Sender<Position>,
+    /// When the database was last seen to have no entry after `end`.
+    seen_ms: AtomicU64,
     inner: Mutex<Inner>,
-    /// Held while entries of other verifiers are read.
-    reading: tokio::sync::Mutex<()>,
+    /// Held while entries of other verifiers are read; when the last reading that succeeded began.
+    reading: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     recent: VecDeque<Arc<Row>>,
     nodes: HashMap<NodeId, Known>,
-    head: Option<(Position, Instant, Envelope)>,
+    head: Option<(Seen, Envelope)>,
 }
 
 impl Log {
@@ -63,6 +74,7 @@ impl Log {
             key: LogKey::new(key, &name),
             table,
             end: watch::Sender::new(Position::START),
+            seen_ms: AtomicU64::new(0),
             inner: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         };
@@ -84,6 +96,17 @@ impl Log {
         *self.end.borrow()
     }
 
+    /// Where the log ends and since when that is known: a verifier that cannot read its database, or has not looked yet,
+    /// must not say that the log ends now where it ended then.
+    pub(super) fn seen(&self) -> Seen {
+        // The time first. An entry that comes in between was made later: then the head says less than is known.
+        let at_ms = self.seen_ms.load(Ordering::Acquire);
+        Seen {
+            end: self.end(),
+            at_ms,
+        }
+    }
+
     /// Changes with every entry.
     pub(super) fn watch(&self) -> watch::Receiver<Position> {
         self.end.subscribe()
@@ -100,10 +123,21 @@ impl Log {
             .filter(|known| known.action == Action::Revoke)
     }
 
-    /// Takes in what other verifiers have appended.
+    /// Takes in what other verifiers have appended. Who asks while somebody reads waits for the next reading, and all of
+    /// them share it.
     pub(super) async fn refresh(&self) -> Result<(), VerifierError> {
-        let _reading = self.reading.lock().await;
-        while self.table.end().await?.sequence > self.end().sequence {
+        let asked = Instant::now();
+        let mut last = self.reading.lock().await;
+        if last.is_some_and(|began| began >= asked) {
+            return Ok(());
+        }
+        loop {
+            let (began, at_ms) = (Instant::now(), now_ms());
+            if self.table.end().await?.sequence <= self.end().sequence {
+                self.seen_ms.store(at_ms, Ordering::Release);
+                *last = Some(began);
+                return Ok(());
+            }
             let rows = self.table.after(self.end().sequence, RECENT).await?;
             if rows.is_empty() {
                 return Err(VerifierError::Revocation("entries are missing".to_owned()));
@@ -112,7 +146,6 @@ impl Log {
                 self.take(row);
             }
         }
-        Ok(())
     }
 
     /// Takes the next entry; one that is known or that is not the next is passed over.
@@ -185,28 +218,39 @@ impl Log {
         self.take(row);
         if self.end().sequence < new.entry.sequence {
             self.refresh().await?;
+        } else {
+            // The time was taken while nobody else could append.
+            self.seen_ms.store(new.entry.at_ms, Ordering::Release);
         }
         Ok(Some(new))
     }
 
-    /// Signed entries after this one, at most as many as one message carries.
-    pub(super) async fn after(&self, sequence: u64) -> Result<Vec<Envelope>, VerifierError> {
-        if sequence >= self.end().sequence {
+    /// Signed entries after this one and not after `end`, at most as many as one message carries.
+    ///
+    /// `end` is the caller's: the head that goes with them must not speak of fewer.
+    pub(super) async fn after(
+        &self,
+        sequence: u64,
+        end: &Position,
+    ) -> Result<Vec<Envelope>, VerifierError> {
+        let missing = usize::try_from(end.sequence.saturating_sub(sequence)).unwrap_or(usize::MAX);
+        let most = missing.min(MAX_REVOCATIONS);
+        if most == 0 {
             return Ok(Vec::new());
         }
-        if let Some(rows) = self.recent_after(sequence) {
+        if let Some(rows) = self.recent_after(sequence, most) {
             return Ok(rows.iter().map(|row| row.envelope.clone()).collect());
         }
-        let rows = self.table.after(sequence, MAX_REVOCATIONS).await?;
+        let rows = self.table.after(sequence, most).await?;
         Ok(rows.into_iter().map(|row| row.envelope).collect())
     }
 
     /// From memory; `None` when it does not go back so far.
-    fn recent_after(&self, sequence: u64) -> Option<Vec<Arc<Row>>> {
+    fn recent_after(&self, sequence: u64, most: usize) -> Option<Vec<Arc<Row>>> {
         let inner = self.inner();
         let first = inner.recent.front()?.position.sequence;
         let skip = usize::try_from((sequence + 1).checked_sub(first)?).ok()?;
-        let rows = inner.recent.iter().skip(skip).take(MAX_REVOCATIONS);
+        let rows = inner.recent.iter().skip(skip).take(most);
         Some(rows.cloned().collect())
     }
 
@@ -215,25 +259,25 @@ impl Log {
         if sequence == 0 {
             return Ok(Some(Position::START.digest));
         }
-        let recent = self.recent_after(sequence - 1);
+        let recent = self.recent_after(sequence - 1, 1);
         if let Some(row) = recent.as_ref().and_then(|rows| rows.first()) {
             return Ok(Some(row.position.digest));
         }
         self.table.digest(sequence).await
     }
 
-    /// A head that speaks of `end` and is not older than a moment.
-    pub(super) fn head(&self, end: &Position) -> Result<Envelope, VerifierError> {
-        if let Some((position, made, head)) = &self.inner().head {
-            if position == end && made.elapsed() < HEAD_AGE {
+    /// The signed head that says this, one for everybody.
+    pub(super) fn head(&self, seen: &Seen) -> Result<Envelope, VerifierError> {
+        if let Some((said, head)) = &self.inner().head {
+            if said == seen {
                 return Ok(head.clone());
             }
         }
         let head = self
             .key
-            .head(end, now_ms())
+            .head(&seen.end, seen.at_ms)
             .map_err(|error| VerifierError::Revocation(error.to_string()))?;
-        self.inner().head = Some((*end, Instant::now(), head.clone()));
+        self.inner().head = Some((*seen, head.clone()));
         Ok(head)
     }
 }

@@ -50,14 +50,16 @@ fn off() -> Problem {
 }
 
 async fn records(verifier: &Verifier, on: &On, after: u64) -> Result<Revocations, VerifierError> {
-    let end = on.log.end();
+    let seen = on.log.seen();
     let peers = peers(verifier);
     let most = MAX_ACKNOWLEDGEMENTS / peers.len().max(1);
-    let rows = on
+    let mut rows = on
         .log
         .table
         .after(after, most.clamp(1, MAX_REVOCATIONS))
         .await?;
+    // One that another verifier has appended just now is beyond this head.
+    rows.retain(|row| row.position.sequence <= seen.end.sequence);
     let acks = match (rows.first(), rows.last()) {
         (Some(first), Some(last)) => {
             let (first, last) = (first.position.sequence, last.position.sequence);
@@ -67,7 +69,7 @@ async fn records(verifier: &Verifier, on: &On, after: u64) -> Result<Revocations
     };
     let acks = by_entry(acks);
     Ok(Revocations {
-        head: on.log.head(&end)?,
+        head: on.log.head(&seen)?,
         records: rows
             .into_iter()
             .map(|row| record(row, &peers, &acks))
