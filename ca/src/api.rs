@@ -10,12 +10,14 @@ use axum::{
     Json, Router,
 };
 use bootkeep_protocol::{
-    ca::{CertificateRecord, IssueRequest, Issued, RevokeCertificates, RevokedCertificates},
+    ca::{
+        CertificateRecord, CurrentCrl, IssueRequest, Issued, RevokeCertificates,
+        RevokedCertificates,
+    },
     limits::{clean_text, MAX_CERTIFICATE, MAX_SERIALS, MAX_TEXT},
     NodeId, Problem, ProblemKind, Role,
 };
 use bootkeep_service::{BoundedJson, Peer, ProblemResponse};
-use rustls_pki_types::{pem::PemObject, CertificateDer};
 
 use crate::{ocsp, Ca};
 
@@ -24,6 +26,7 @@ type Answer<T> = Result<Json<T>, ProblemResponse>;
 pub(crate) fn router(ca: Arc<Ca>) -> Router {
     Router::new()
         .route("/v1/certificates", post(issue).get(list))
+        .route("/v1/crl", get(current_crl))
         .route("/v1/nodes/{id}/revoke", post(revoke))
         .with_state(ca)
 }
@@ -88,6 +91,23 @@ async fn revoke(
     ))
 }
 
+/// For who must know whose list it is: the plain one below says it only by its signature.
+async fn current_crl(peer: Peer, State(ca): State<Arc<Ca>>) -> Answer<CurrentCrl> {
+    peer.require(&[Role::Tenant, Role::Verifier])?;
+    let none = || {
+        Problem::new(
+            ProblemKind::Unavailable,
+            "no-crl",
+            "there is no list in force",
+        )
+    };
+    let crl = ca.crl().ok_or_else(none)?;
+    Ok(Json(CurrentCrl {
+        crl: crl.der.clone().into(),
+        authority: ca.certificate_der().map_err(Problem::from)?.into(),
+    }))
+}
+
 async fn crl(State(ca): State<Arc<Ca>>) -> Response {
     match ca.crl() {
         Some(crl) => der("application/pkix-crl", crl.der.clone()),
@@ -96,8 +116,8 @@ async fn crl(State(ca): State<Arc<Ca>>) -> Response {
 }
 
 async fn certificate(State(ca): State<Arc<Ca>>) -> Response {
-    match CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()) {
-        Ok(certificate) => der("application/pkix-cert", certificate.to_vec()),
+    match ca.certificate_der() {
+        Ok(certificate) => der("application/pkix-cert", certificate),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -12,6 +12,7 @@ use bootkeep_protocol::{
     ca::{CertificateRecord, IssueRequest, Issued, RevokedCertificates},
     NodeId,
 };
+use rustls_pki_types::{pem::PemObject, CertificateDer};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -102,6 +103,12 @@ impl Ca {
 
     pub(crate) fn certificate_pem(&self) -> &str {
         self.authority.certificate_pem()
+    }
+
+    pub(crate) fn certificate_der(&self) -> Result<Vec<u8>, CaError> {
+        CertificateDer::from_pem_slice(self.certificate_pem().as_bytes())
+            .map(|certificate| certificate.to_vec())
+            .map_err(|_| CaError::Row("authority"))
     }
 
     pub(crate) fn crl(&self) -> Option<Arc<Crl>> {

@@ -6,6 +6,7 @@
 //! | `POST /v1/certificates` | [`IssueRequest`] → [`Issued`] |
 //! | `GET /v1/certificates` | → list of [`CertificateRecord`] |
 //! | `POST /v1/nodes/{id}/revoke` | [`RevokeCertificates`] → [`RevokedCertificates`] |
+//! | `GET /v1/crl` (also `verifier`) | → [`CurrentCrl`] |
 //! | `GET /crl.der`, `GET /ca.der` (plain HTTP listener) | the CRL, the CA's certificate |
 //! | `POST /ocsp`, `GET /ocsp/{base64 of the request}` (plain HTTP listener) | OCSP, RFC 6960 and RFC 5019 |
 
@@ -76,4 +77,14 @@ pub struct RevokedCertificates {
     pub crl_number: u64,
     /// That CRL, DER.
     pub crl: Bytes,
+}
+
+/// The list in force, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurrentCrl {
+    /// The CRL, DER.
+    pub crl: Bytes,
+    /// The certificate of the authority that signed it, DER.
+    pub authority: Bytes,
 }

@@ -30,6 +30,8 @@ pub const MAX_CLAIMS: usize = 64;
 pub const MAX_REVOCATIONS: usize = 64;
 /// Longest time between two messages about revocations to a node that has a link (seconds): the heartbeat.
 pub const REVOCATION_HEARTBEAT_SECONDS: u64 = 10;
+/// Largest revocation list of the CA that is handed on (bytes): about 25,000 certificates.
+pub const MAX_CRL: usize = 1024 * 1024;
 /// Addresses of one node.
 pub const MAX_ADDRESSES: usize = 16;
 /// Certificates of one node.

@@ -3,12 +3,9 @@
 use std::{sync::Weak, time::Duration};
 
 use bootkeep_link::{Backoff, HttpClient, HttpError};
-use bootkeep_protocol::ca::{RevokeCertificates, RevokedCertificates};
+use bootkeep_protocol::ca::{CurrentCrl, RevokeCertificates, RevokedCertificates};
 
-use super::{
-    table::{Crl, ForCa},
-    On,
-};
+use super::{table::ForCa, On};
 use crate::{error::VerifierError, service::Verifier};
 
 /// Entries told of in one round.
@@ -33,6 +30,11 @@ impl CaNotices {
             client: client.with_deadline(DEADLINE),
             base: base.trim_end_matches('/').to_owned(),
         }
+    }
+
+    /// The list in force.
+    pub(super) async fn current_crl(&self) -> Result<CurrentCrl, HttpError> {
+        self.client.get(&format!("{}/v1/crl", self.base)).await
     }
 
     async fn revoke(
@@ -114,18 +116,18 @@ async fn round(verifier: &Verifier, on: &On, ca: &CaNotices) -> Result<(), Notic
         let sequence = *sequence;
         match ca.revoke(&entry, keep).await {
             Ok(answer) => {
-                let crl = Crl {
-                    number: answer.crl_number,
-                    der: answer.crl,
-                };
-                on.log.table.ca_answered(sequence, &crl).await?;
+                on.log.table.ca_answered(sequence).await?;
                 tracing::info!(
                     node = node.short(),
                     sequence,
-                    crl = crl.number,
+                    crl = answer.crl_number,
                     "the CA was told"
                 );
-                on.offer(crl);
+                let list = on.lists.take(&on.log.table, answer.crl.as_slice(), None);
+                if let Err(error) = list.await {
+                    tracing::warn!(%error, "the list of the CA's answer is not taken; it is asked for");
+                    on.lists.want();
+                }
             }
             Err(error) if error.problem().is_some() => {
                 first = first.and(Err(NoticeError::Ca(sequence, error)));

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bootkeep_link::Backoff;
+use bootkeep_pki::list::RevocationList;
 use bootkeep_protocol::{
     limits::REVOCATION_HEARTBEAT_SECONDS,
     link::{Call, Reply},
@@ -128,22 +129,22 @@ impl Delivery<'_> {
     /// One call and its acknowledgement.
     async fn round(&mut self) -> Result<(), Trouble> {
         if self.held.is_none() {
-            // The node may come from another verifier: a head older than what it holds would look like a log set back.
+            // The node may come from another verifier: what that one told it is to be known here.
             self.on.log.refresh().await?;
         }
-        let end = self.on.log.end();
+        let seen = self.on.log.seen();
         let entries = match self.held {
-            Some(held) => self.on.log.after(held.sequence).await?,
+            Some(held) => self.on.log.after(held.sequence, &seen.end).await?,
             // First only the head: the node says what it holds.
             None => Vec::new(),
         };
         let sent = entries.len();
-        let crl = self.held.and_then(|_| self.on.crl_after(self.crl));
-        let number = crl.as_ref().map_or(self.crl, |crl| crl.number);
+        let list = self.held.and_then(|_| self.on.lists.after(self.crl));
+        let number = list.as_ref().map_or(self.crl, |list| list.number);
         let call = RevocationsCall {
-            head: self.on.log.head(&end)?,
+            head: self.on.log.head(&seen)?,
             entries,
-            crl: crl.map(|crl| crl.der),
+            crl: list.map(|list| list.der.as_slice().into()),
         };
         let reply = match self.link.calls.ask(Call::Revocations(call)).await? {
             Reply::Revocations(reply) => reply,
@@ -182,13 +183,14 @@ impl Delivery<'_> {
     async fn wait(&self) {
         let held = self.held.map_or(0, |held| held.sequence);
         let mut end = self.on.log.watch();
-        let mut crl = self.on.crl.subscribe();
-        let newer =
-            |list: &Option<super::Crl>| list.as_ref().is_some_and(|list| list.number > self.crl);
+        let mut lists = self.on.lists.watch();
+        let newer = |list: &Option<Arc<RevocationList>>| {
+            list.as_ref().is_some_and(|list| list.number > self.crl)
+        };
         tokio::select! {
             // The senders live as long as the verifier, which we hold.
             _ = end.wait_for(|end| end.sequence != held) => {}
-            _ = crl.wait_for(newer) => {}
+            _ = lists.wait_for(newer) => {}
             () = sleep_until(Instant::now() + heartbeat()) => {}
         }
     }

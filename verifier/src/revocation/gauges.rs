@@ -23,7 +23,7 @@ impl Verifier {
 
 type Gauge = (&'static str, &'static str, u64);
 
-async fn gauges(verifier: &Verifier, on: &On) -> Result<[Gauge; 4], VerifierError> {
+async fn gauges(verifier: &Verifier, on: &On) -> Result<Vec<Gauge>, VerifierError> {
     let end = on.log.end().sequence;
     let follows = |node: &std::sync::Arc<crate::fleet::Node>| {
         node.enrolment().is_some() && on.log.revocation(node.id()).is_none()
@@ -39,7 +39,8 @@ async fn gauges(verifier: &Verifier, on: &On) -> Result<[Gauge; 4], VerifierErro
         None => None,
     };
     let age_ms = oldest.map_or(0, |at_ms| now_ms().saturating_sub(at_ms));
-    Ok([
+    let list = on.lists.numbers();
+    Ok(vec![
         ("entries", "Entries of the revocation log.", end),
         (
             "peers_behind",
@@ -55,6 +56,21 @@ async fn gauges(verifier: &Verifier, on: &On) -> Result<[Gauge; 4], VerifierErro
             "ca_notices_pending",
             "Revocations that the CA was not told of yet.",
             on.log.table.count_for_ca().await?,
+        ),
+        (
+            "crl_number",
+            "Number of the CA's revocation list that nodes are given; 0 when there is none.",
+            list.number,
+        ),
+        (
+            "crl_expires_in_seconds",
+            "How long that list is still valid.",
+            list.expires_in_seconds,
+        ),
+        (
+            "crl_fetch_failures",
+            "Fetches of a newer list that failed since the last that did not.",
+            list.failures,
         ),
     ])
 }

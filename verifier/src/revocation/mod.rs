@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! verdict, tenant's word ──► log (database, durable) ──► deliver, one task a link ──► acknowledgements
-//!                                                   └──► ca, until it has answered ──► its list, with the next call
-//!                                                   └──► webhooks
+//!                                                   └──► ca, until it has answered ──► its list ─┐
+//!                                                   └──► webhooks                                ├─► deliver
+//! start, and half of the list's life ──► the CA's list (`list`): checked, durable ───────────────┘
 //! ```
 //!
 //! A node is told of an entry the moment it is durable; nobody waits for the CA, and no node for another.
@@ -12,6 +13,7 @@ mod acks;
 mod ca;
 mod deliver;
 mod gauges;
+mod list;
 mod log;
 mod reconcile;
 mod records;
@@ -35,8 +37,9 @@ use crate::{
 };
 
 use acks::Acks;
+use list::Lists;
 use log::Log;
-use table::{Crl, Table};
+use table::Table;
 
 /// The verifier's revocations; without a key they do nothing.
 #[derive(Debug)]
@@ -50,31 +53,14 @@ pub(crate) struct Revocations {
 pub(crate) struct On {
     log: Log,
     acks: Acks,
-    /// The CA's newest list.
-    crl: watch::Sender<Option<Crl>>,
+    /// The CA's list.
+    lists: Arc<Lists>,
     /// There is an entry for the CA.
     for_ca: Arc<Notify>,
     /// Something could not be written: look at all nodes again.
     amiss: Notify,
     /// Counts up when acknowledgements were stored.
     acknowledged: watch::Sender<u64>,
-}
-
-impl On {
-    fn offer(&self, crl: Crl) {
-        self.crl.send_if_modified(|known| {
-            let newer = known.as_ref().is_none_or(|known| known.number < crl.number);
-            if newer {
-                *known = Some(crl);
-            }
-            newer
-        });
-    }
-
-    fn crl_after(&self, number: u64) -> Option<Crl> {
-        let crl = self.crl.borrow();
-        crl.as_ref().filter(|crl| crl.number > number).cloned()
-    }
 }
 
 impl Revocations {
@@ -140,7 +126,7 @@ impl Verifier {
     ) -> Result<(), VerifierError> {
         let log = Log::open(Table::new(self.revocations.store.clone()), key).await?;
         let (acks, waiting) = Acks::new(log.table.peers().await?);
-        let crl = log.table.crl_after(0).await?;
+        let lists = Arc::new(Lists::load(&log.table).await?);
         tracing::info!(
             log = log.name(),
             entries = log.end().sequence,
@@ -149,7 +135,7 @@ impl Verifier {
         let on = On {
             log,
             acks,
-            crl: watch::Sender::new(crl),
+            lists: lists.clone(),
             for_ca: Arc::default(),
             amiss: Notify::new(),
             acknowledged: watch::Sender::new(0),
@@ -161,8 +147,13 @@ impl Verifier {
         tokio::spawn(acks::write(Arc::downgrade(self), waiting));
         tokio::spawn(reconcile::run(Arc::downgrade(self)));
         match ca {
-            Some(ca) => drop(tokio::spawn(ca::run(Arc::downgrade(self), ca))),
-            None => tracing::warn!("no ca: the CA is not told of revocations"),
+            Some(ca) => {
+                tokio::spawn(list::run(Arc::downgrade(self), lists, ca.clone()));
+                tokio::spawn(ca::run(Arc::downgrade(self), ca));
+            }
+            None => tracing::warn!(
+                "no ca: the CA is not told of revocations, and nodes are given no revocation list"
+            ),
         }
         Ok(())
     }

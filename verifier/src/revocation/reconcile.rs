@@ -95,10 +95,7 @@ pub(super) async fn run(verifier: Weak<Verifier>) {
 async fn look(verifier: &Verifier, on: &On, amiss: bool) -> Result<(), VerifierError> {
     let before = on.log.end();
     on.log.refresh().await?;
-    let number = on.crl.borrow().as_ref().map_or(0, |crl| crl.number);
-    if let Some(crl) = on.log.table.crl_after(number).await? {
-        on.offer(crl);
-    }
+    on.lists.look(&on.log.table).await?;
     if amiss || on.log.end() != before {
         once(verifier).await?;
     }

@@ -3,7 +3,7 @@
 use bootkeep_protocol::{
     dsse::Envelope,
     revocation::{Action, Done},
-    Bytes, NodeId, Nonce,
+    NodeId, Nonce,
 };
 use bootkeep_revocation::{Draft, LogKey, Position, Signed};
 use bootkeep_store::Store;
@@ -34,11 +34,12 @@ pub(super) struct StoredAck {
     pub(super) done: Option<Done>,
 }
 
-/// The CA's list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Crl {
+/// The CA's list as it is stored.
+pub(super) struct StoredCrl {
     pub(super) number: u64,
-    pub(super) der: Bytes,
+    pub(super) der: Vec<u8>,
+    /// Certificate of its authority, DER; empty for a list of an earlier version.
+    pub(super) authority: Vec<u8>,
 }
 
 fn bad(what: &str) -> VerifierError {
@@ -236,38 +237,47 @@ impl Table {
         unsigned(&row, "waiting")
     }
 
-    /// The CA has answered: the list of its answer is kept when it is the newest.
-    pub(super) async fn ca_answered(&self, sequence: u64, crl: &Crl) -> Result<(), VerifierError> {
-        let mut transaction = self.0.pool().begin().await?;
+    /// The CA has answered.
+    pub(super) async fn ca_answered(&self, sequence: u64) -> Result<(), VerifierError> {
         sqlx::query("UPDATE revocations SET ca_at_ms = $2 WHERE sequence = $1 AND ca_at_ms = 0")
             .bind(signed(sequence)?)
             .bind(signed(now_ms())?)
-            .execute(&mut *transaction)
+            .execute(self.0.pool())
             .await?;
+        Ok(())
+    }
+
+    /// Keeps the CA's list when it is the newest, or the first of a known authority.
+    pub(super) async fn keep_crl(&self, crl: &StoredCrl) -> Result<(), VerifierError> {
         sqlx::query(
-            "INSERT INTO revocation_crl (id, number, der) VALUES (1, $1, $2) \
-             ON CONFLICT (id) DO UPDATE SET number = excluded.number, der = excluded.der \
-             WHERE revocation_crl.number < excluded.number",
+            "INSERT INTO revocation_crl (id, number, der, authority) VALUES (1, $1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET number = excluded.number, der = excluded.der, authority = excluded.authority \
+             WHERE revocation_crl.number < excluded.number OR revocation_crl.authority = ''",
         )
         .bind(signed(crl.number)?)
-        .bind(hex::encode(crl.der.as_slice()))
-        .execute(&mut *transaction)
+        .bind(hex::encode(&crl.der))
+        .bind(hex::encode(&crl.authority))
+        .execute(self.0.pool())
         .await?;
-        Ok(transaction.commit().await?)
+        Ok(())
     }
 
     /// The CA's newest list, when it is newer than this number.
-    pub(super) async fn crl_after(&self, number: u64) -> Result<Option<Crl>, VerifierError> {
-        let row =
-            sqlx::query("SELECT number, der FROM revocation_crl WHERE id = 1 AND number > $1")
-                .bind(signed(number)?)
-                .fetch_optional(self.0.pool())
-                .await?;
+    pub(super) async fn crl_after(&self, number: u64) -> Result<Option<StoredCrl>, VerifierError> {
+        let row = sqlx::query(
+            "SELECT number, der, authority FROM revocation_crl WHERE id = 1 AND number > $1",
+        )
+        .bind(signed(number)?)
+        .fetch_optional(self.0.pool())
+        .await?;
+        let field = |row: &AnyRow, column: &str| {
+            hex::decode(row.try_get::<String, _>(column)?).map_err(|_| bad(column))
+        };
         row.map(|row| {
-            let der = hex::decode(row.try_get::<String, _>("der")?).map_err(|_| bad("der"))?;
-            Ok(Crl {
+            Ok(StoredCrl {
                 number: unsigned(&row, "number")?,
-                der: der.into(),
+                der: field(&row, "der")?,
+                authority: field(&row, "authority")?,
             })
         })
         .transpose()
