@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::{
     bay::copy_disk,
@@ -286,16 +286,37 @@ impl Steps {
         Self(services.log(Service::Verifier).len())
     }
 
+    /// Waits until this step is logged.
+    ///
+    /// # Errors
+    /// When it is not in this time.
+    pub fn wait(self, services: &Services, step: &str, limit: Duration) -> Result<()> {
+        let step = format!("step={step:?}");
+        let end = Instant::now() + limit;
+        while self.count(services, &step) == 0 {
+            ensure!(Instant::now() < end, "the verifier has not logged {step}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// How many lines with this were logged.
+    #[must_use]
+    pub fn count(self, services: &Services, wanted: &str) -> usize {
+        let log = services.log(Service::Verifier);
+        let new = log.get(self.0..).unwrap_or_default();
+        new.lines().filter(|line| line.contains(wanted)).count()
+    }
+
     /// Nothing like this was logged.
     ///
     /// # Errors
-    /// With the line.
+    /// When it was.
     pub fn lack(self, services: &Services, unwanted: &str) -> Result<()> {
-        let log = services.log(Service::Verifier);
-        let new = log.get(self.0..).unwrap_or_default();
-        match new.lines().find(|line| line.contains(unwanted)) {
-            Some(line) => bail!("the verifier logged {line}"),
-            None => Ok(()),
-        }
+        ensure!(
+            self.count(services, unwanted) == 0,
+            "the verifier logged {unwanted}"
+        );
+        Ok(())
     }
 }

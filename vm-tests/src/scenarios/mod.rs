@@ -212,4 +212,14 @@ pub const PENDING: &[Scenario] = &[
         promise: "with rd.break on the command line nothing is released",
         prove: rogue::rd_break,
     },
+    Scenario {
+        name: "emergency-shell",
+        promise: "whoever has the shell of an emergency gets nothing by asking again",
+        prove: rogue::emergency_shell,
+    },
+    Scenario {
+        name: "second-request",
+        promise: "whoever has all rights in the running system gets nothing by asking as the initramfs does",
+        prove: rogue::second_request,
+    },
 ];

@@ -6,7 +6,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use crate::{
     guest::Guest,
-    reboots::Unattended,
+    reboots::{Steps, Unattended},
     services::Service,
     stage::{Boot, Booted, Set, GAVE_UP, OPEN, PATIENCE},
     tpm_tap::{self, Asked, TpmTap},
@@ -60,20 +60,23 @@ enum Cut {
     Tpm(fn(Asked) -> bool, u32),
     /// The console says this.
     Console(&'static str),
+    /// The verifier logs this step.
+    Step(&'static str),
 }
 
-/// Each boot gets to its cut only if all cuts before it have left a pair of shares that fits: K is formed before NV is
-/// written.
+/// Each boot gets to its cut only if the cuts before it have left a pair of shares that fits: PCR 15 is extended, and all
+/// that follows is done, only once K is formed.
 const CUTS: &[(&str, Cut)] = &[
     (
-        "V has come",
+        "V had come",
         Cut::Console("share V of the verifier received"),
     ),
     ("U was read from NV", Cut::Tpm(reads_nv, 1)),
-    ("the new U was written to NV", Cut::Tpm(writes_nv, 1)),
-    ("PCR 15 is extended", Cut::Tpm(latches, 1)),
-    ("the volume is open", Cut::Console(OPEN)),
-    ("the new U is acknowledged", Cut::Console("Switch Root")),
+    ("PCR 15 was extended", Cut::Tpm(latches, 1)),
+    ("the volume was open", Cut::Console(OPEN)),
+    ("the new U was in NV", Cut::Tpm(writes_nv, 1)),
+    ("the new U was acknowledged", Cut::Step("share-kept")),
+    ("the initramfs had ended", Cut::Console("Switch Root")),
 ];
 
 fn reads_nv(asked: Asked) -> bool {
@@ -91,9 +94,9 @@ fn latches(asked: Asked) -> bool {
 pub(super) fn power_cuts(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let mut machine = Unattended::copied(set, guest, name, false)?;
     for (when, cut) in CUTS {
+        let steps = Steps::from_now(&machine.stage.services);
         let booted = machine.boot()?;
-        let tap = TpmTap::on(&machine.stage.bay.tpm)?;
-        cut.wait(&booted, tap)
+        cut.wait(&machine, &booted, steps)
             .with_context(|| format!("no power cut when {when}"))?;
         booted.cut_power();
         let shares = machine.shares()?;
@@ -117,18 +120,20 @@ pub(super) fn power_cuts(set: &Set, guest: &Guest, name: &str) -> Result<()> {
 }
 
 impl Cut {
-    fn wait(&self, booted: &Booted, mut tap: TpmTap) -> Result<()> {
+    fn wait(&self, machine: &Unattended<'_>, booted: &Booted, steps: Steps) -> Result<()> {
         match self {
             Self::Console(text) => {
                 let serial = &booted.vm.serial;
                 serial.wait(text, &[GAVE_UP], PATIENCE).map(drop)
             }
             Self::Tpm(wanted, times) => {
+                let mut tap = TpmTap::on(&machine.stage.bay.tpm)?;
                 for _ in 0..*times {
                     tap.wait(wanted, PATIENCE)?;
                 }
                 Ok(())
             }
+            Self::Step(step) => steps.wait(&machine.stage.services, step, PATIENCE),
         }
     }
 }
