@@ -19,6 +19,7 @@ mod envelope;
 mod key;
 mod latch;
 mod random;
+mod recovery;
 mod share;
 mod transport;
 #[cfg(test)]
@@ -36,5 +37,6 @@ pub use envelope::{
 pub use key::{luks_key_id, BootstrapKey, KEY_LEN};
 pub use latch::{latch_digest, latched_pcr15};
 pub use random::RandomError;
+pub use recovery::{RecoveryError, RecoveryPublic, RecoverySecret};
 pub use share::{Share, SharePart, U, V};
 pub use transport::{wrap_share, NodeKey, WrapError, Wrapped};
