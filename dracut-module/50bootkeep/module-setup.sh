@@ -68,6 +68,8 @@ install() {
 bootkeep_install_agent() {
     _ca=$(bootkeep_value server_ca /etc/bootkeep/ca.pem)
     inst_multiple "$bootkeep_agent" "$bootkeep_config" "$_ca" || dfatal "bootkeep: a file is missing"
+    # With it the agent gives the volume the node's own key; systemd-cryptsetup has no program for that.
+    inst_multiple cryptsetup || dfatal "bootkeep: the program cryptsetup is missing (Debian: cryptsetup-bin)"
     # Opened by name at run time, so not seen among the agent's libraries: the TPM's, and glibc's for names (before 2.34).
     inst_libdir_file "libtss2-tcti-device.so*" "libnss_dns.so*"
 }
