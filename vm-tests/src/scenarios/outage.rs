@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::{
     guest::Guest,
@@ -11,6 +11,14 @@ use crate::{
     stage::{Boot, Booted, Set, Stage, GAVE_UP, OPEN, PATIENCE},
 };
 
+/// What the agent says first.
+const STARTED: &str = "bootkeep: this node is";
+/// `deadline_seconds` where a person is to be asked.
+const SHORT: Duration = Duration::from_secs(10);
+/// From the deadline to the prompt, as docs/initramfs.md has it.
+const CLOSING: Duration = Duration::from_secs(5);
+/// What an emulated machine may take longer.
+const EMULATION: Duration = Duration::from_secs(15);
 /// How systemd asks a person.
 const PROMPT: &str = "enter passphrase for disk";
 
@@ -70,7 +78,18 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
 
 /// A person is asked once the agent has given up, opens the root with the image's key, and PCR 15 is closed.
 pub(super) fn by_hand(guest: &Guest, mut booted: Booted, prompt: &str) -> Result<()> {
-    booted.vm.serial.wait(prompt, &[], PATIENCE)?;
+    let asked = booted.vm.serial.wait(prompt, &[], PATIENCE)?;
+    let started = booted
+        .vm
+        .serial
+        .find(STARTED)
+        .context("the console does not name the node")?;
+    let took = asked.at.saturating_sub(started.at);
+    ensure!(
+        took <= SHORT + CLOSING + EMULATION,
+        "a person was asked only after {} s",
+        took.as_secs()
+    );
     ensure!(
         booted.vm.serial.find(GAVE_UP).is_some(),
         "a person was asked before the agent gave up"
