@@ -2,7 +2,7 @@
 
 use bootkeep_handover::{DocumentKey, ForAgent, ForCloudInit, HandedFile};
 use bootkeep_protocol::NodeId;
-use bootkeep_tpkd::{Envelope, Identity, Item};
+use bootkeep_tpkd::{Authority, Envelope, Identity, Item};
 use zeroize::Zeroizing;
 
 /// Where the node's certificate, key and chain go.
@@ -11,15 +11,21 @@ const IDENTITY_FOLDER: &str = "/etc/bootkeep/identity";
 /// The envelope, taken apart.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    pub(crate) luks_key: Zeroizing<Vec<u8>>,
+    /// The image's key of the volume.
+    pub(crate) luks_key: Option<Zeroizing<Vec<u8>>>,
+    /// The volume gets a key of the node's own, and with `Some(true)` a recovery key.
+    pub(crate) own_key: Option<bool>,
+    /// Who signs the PCR policies that open the U the node keeps; empty when it keeps none.
+    pub(crate) authorities: Vec<Authority>,
     pub(crate) for_agent: ForAgent,
     pub(crate) for_cloud_init: ForCloudInit,
 }
 
 impl Contents {
-    /// Sorts the items; `None` when there is no key for `volume`.
+    /// Sorts the items; `None` when nothing says how `volume` is opened.
     pub(crate) fn of(envelope: &Envelope, node: &NodeId, volume: &str) -> Option<Self> {
-        let mut luks_key = None;
+        let (mut luks_key, mut own_key) = (None, None);
+        let mut authorities = Vec::new();
         let mut for_agent = ForAgent::default();
         let mut for_cloud_init = ForCloudInit {
             node_id: node.as_str().to_owned(),
@@ -52,11 +58,18 @@ impl Contents {
                     contents: contents.as_slice().into(),
                 }),
                 Item::Identity(identity) => for_agent.files.extend(identity_files(identity)),
-                Item::OwnKey { .. } | Item::Unattended { .. } => {}
+                Item::OwnKey {
+                    volume: of,
+                    recovery,
+                } if of == volume => own_key = Some(*recovery),
+                Item::OwnKey { .. } => {}
+                Item::Unattended { authorities: all } => authorities.clone_from(all),
             }
         }
-        luks_key.map(|luks_key| Self {
+        (luks_key.is_some() || own_key.is_some()).then_some(Self {
             luks_key,
+            own_key,
+            authorities,
             for_agent,
             for_cloud_init,
         })
@@ -107,7 +120,7 @@ mod tests {
         };
         let node = NodeId::of_ek_public(b"ek");
         let contents = Contents::of(&envelope, &node, "cryptroot").unwrap();
-        assert_eq!(*contents.luks_key, b"k");
+        assert_eq!(**contents.luks_key.as_ref().unwrap(), b"k");
         assert_eq!(contents.for_cloud_init.documents.len(), 1);
         let key = contents
             .for_agent

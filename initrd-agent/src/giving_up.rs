@@ -34,7 +34,7 @@ pub async fn offer_passphrase(
     let socket = KeySocket::new(listener)?;
     // An empty answer makes systemd-cryptsetup ask the person.
     socket
-        .feed(b"", &settings.device(), async || {})
+        .feed(Default::default, &settings.device(), async || {})
         .await
         .map_err(GaveUp::io("the key socket"))?;
     console.say(&format!(

@@ -7,6 +7,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     time::{sleep, timeout},
 };
+use zeroize::Zeroizing;
 
 use crate::GaveUp;
 
@@ -45,10 +46,12 @@ impl KeySocket {
         }
     }
 
-    /// Gives `bytes` to every reader until `device` is there. Calls `first` after the first one.
+    /// Gives every reader what `key` says at that moment, until `device` is there. Calls `first` after the first one.
+    ///
+    /// Whoever reads is about to open the volume: its disk is there.
     pub(crate) async fn feed(
         &self,
-        bytes: &[u8],
+        mut key: impl FnMut() -> Zeroizing<Vec<u8>>,
         device: &Path,
         mut first: impl AsyncFnMut(),
     ) -> io::Result<()> {
@@ -58,7 +61,7 @@ impl KeySocket {
                 biased;
                 () = appears(device) => return Ok(()),
                 reader = self.reader() => {
-                    let wrote = timeout(WRITE, write(reader?, bytes)).await;
+                    let wrote = timeout(WRITE, write(reader?, &key())).await;
                     if !fed && matches!(wrote, Ok(Ok(()))) {
                         fed = true;
                         first().await;
@@ -106,7 +109,10 @@ mod tests {
             }
             std::fs::write(&device, "").unwrap();
         };
-        let (fed, ()) = tokio::join!(socket.feed(b"key", &device, async || firsts += 1), readers);
+        let (fed, ()) = tokio::join!(
+            socket.feed(|| b"key".to_vec().into(), &device, async || firsts += 1),
+            readers
+        );
         fed.unwrap();
         assert_eq!(firsts, 1);
     }

@@ -2,7 +2,7 @@
 
 use bootkeep_node::tpm::TpmThread;
 use bootkeep_protocol::link::LATCH_PCR;
-use bootkeep_tpkd::{latch_digest, latched_pcr15};
+use bootkeep_tpkd::{latch_digest, latched_pcr15, BootstrapKey};
 use bootkeep_tpm::TpmError;
 use sha2::{Digest, Sha256};
 
@@ -32,10 +32,14 @@ pub(crate) async fn demand_open(tpm: &TpmThread) -> Result<(), GaveUp> {
     }
 }
 
-/// Extends PCR 15 for this volume and key, and reads it back.
-pub(crate) async fn latch(tpm: &TpmThread, volume: &str, key: &[u8]) -> Result<LatchedTpm, GaveUp> {
+/// Extends PCR 15 for this volume and K, and reads it back.
+pub(crate) async fn latch(
+    tpm: &TpmThread,
+    volume: &str,
+    key: &BootstrapKey,
+) -> Result<LatchedTpm, GaveUp> {
     demand_open(tpm).await?;
-    let digest = latch_digest(volume, key);
+    let digest = latch_digest(volume, &*key.latch_secret());
     extend(tpm, digest).await?;
     (value(tpm).await? == latched_pcr15(&digest))
         .then_some(LatchedTpm(()))

@@ -19,11 +19,14 @@ mod derive;
 mod error;
 mod giving_up;
 mod hardening;
+mod kept;
 mod key_socket;
 mod latch;
 mod link;
 mod luks;
+mod own_key;
 mod prompt;
+mod rekey;
 mod shares;
 mod stages;
 
@@ -41,7 +44,7 @@ pub use key_socket::KeySocket;
 pub use luks::LuksProblem;
 
 /// What the agent works with. A real node's comes from [`Settings::of_node`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// `agent.yaml`.
     pub config: AgentConfig,
@@ -59,6 +62,10 @@ pub struct Settings {
     pub sys_block: PathBuf,
     /// Folder of device nodes.
     pub devices: PathBuf,
+    /// Where the signatures of a unified kernel image are; the first that is there counts.
+    pub pcr_signatures: Vec<PathBuf>,
+    /// The program.
+    pub cryptsetup: PathBuf,
 }
 
 impl Settings {
@@ -74,6 +81,11 @@ impl Settings {
             ask_password: "/run/systemd/ask-password".into(),
             sys_block: "/sys/class/block".into(),
             devices: "/dev".into(),
+            pcr_signatures: vec![
+                "/.extra/tpm2-pcr-signature.json".into(),
+                "/run/systemd/tpm2-pcr-signature.json".into(),
+            ],
+            cryptsetup: "/sbin/cryptsetup".into(),
         }
     }
 

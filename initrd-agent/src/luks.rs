@@ -6,7 +6,7 @@
 //! is open, at the very device that it was opened from.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
@@ -72,6 +72,68 @@ pub(crate) fn check(device: &Path) -> Result<(), LuksProblem> {
     Ok(())
 }
 
+/// What the key slots of a volume are for.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    used: BTreeSet<u32>,
+    tokens: Vec<NumberedToken>,
+}
+
+/// A token: a note in the header about key slots.
+#[derive(Clone, Debug)]
+pub(crate) struct NumberedToken {
+    pub(crate) number: u32,
+    kind: String,
+    pub(crate) keyslots: Vec<u32>,
+    key_id: String,
+}
+
+impl Slots {
+    /// Whether a token of this kind names a slot for the key with this id.
+    pub(crate) fn names(&self, kind: &str, key_id: &str) -> bool {
+        let named = |token: &NumberedToken| {
+            token.kind == kind
+                && token.key_id == key_id
+                && token.keyslots.iter().any(|slot| self.is_used(*slot))
+        };
+        self.tokens.iter().any(named)
+    }
+
+    /// The tokens of this kind for other keys.
+    pub(crate) fn others(&self, kind: &str, key_id: &str) -> Vec<NumberedToken> {
+        let other = |token: &&NumberedToken| token.kind == kind && token.key_id != key_id;
+        self.tokens.iter().filter(other).cloned().collect()
+    }
+
+    /// The number of the first token of this kind.
+    pub(crate) fn token(&self, kind: &str) -> Option<u32> {
+        let token = self.tokens.iter().find(|token| token.kind == kind)?;
+        Some(token.number)
+    }
+
+    pub(crate) fn is_used(&self, slot: u32) -> bool {
+        self.used.contains(&slot)
+    }
+}
+
+/// Reads what the first copy of the header says about key slots. Nothing is judged.
+pub(crate) fn slots(device: &Path) -> Result<Slots, LuksProblem> {
+    let metadata = metadata(&read(&File::open(device)?, 0, PRIMARY)?)?;
+    let number = |text: &String| text.parse().ok();
+    let token = |(name, token): (&String, &Token)| {
+        Some(NumberedToken {
+            number: number(name)?,
+            kind: token.kind.clone(),
+            keyslots: token.keyslots.iter().filter_map(number).collect(),
+            key_id: token.key_id.clone(),
+        })
+    };
+    Ok(Slots {
+        used: metadata.keyslots.keys().filter_map(number).collect(),
+        tokens: metadata.tokens.iter().filter_map(token).collect(),
+    })
+}
+
 /// One copy with its JSON area, its checksum verified.
 fn read(disk: &File, offset: u64, magic: &[u8]) -> Result<Vec<u8>, LuksProblem> {
     let mut binary = vec![0; BINARY];
@@ -108,6 +170,18 @@ struct Metadata {
     keyslots: BTreeMap<String, KeySlot>,
     segments: BTreeMap<String, Segment>,
     config: Config,
+    #[serde(default)]
+    tokens: BTreeMap<String, Token>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    keyslots: Vec<String>,
+    #[serde(default)]
+    key_id: String,
 }
 
 #[derive(Deserialize)]
@@ -143,12 +217,15 @@ struct Requirements {
     mandatory: Vec<String>,
 }
 
-fn judge(copy: &[u8]) -> Result<(), LuksProblem> {
+fn metadata(copy: &[u8]) -> Result<Metadata, LuksProblem> {
     let area = copy.get(BINARY..).unwrap_or_default();
     let end = area.iter().position(|&byte| byte == 0);
     let text = &area[..end.unwrap_or(area.len())];
-    let metadata: Metadata =
-        serde_json::from_slice(text).map_err(|_| LuksProblem::Damaged("its JSON area"))?;
+    serde_json::from_slice(text).map_err(|_| LuksProblem::Damaged("its JSON area"))
+}
+
+fn judge(copy: &[u8]) -> Result<(), LuksProblem> {
+    let metadata = metadata(copy)?;
     for (number, slot) in &metadata.keyslots {
         if slot.kind != "luks2" || !is_encryption(&slot.area.encryption) {
             return Err(LuksProblem::Weak(format!(

@@ -6,6 +6,8 @@ use bootkeep_protocol::{
 };
 use bootkeep_tpkd::{open_envelope, BootstrapKey, Envelope, NodeKey, Share, Wrapped, U, V};
 
+use crate::kept::KeySets;
+
 /// Wrong combinations taken before shares are refused for the rest of the boot.
 const MAX_TRIES: u8 = 16;
 
@@ -18,9 +20,10 @@ pub(crate) enum Taken {
     Both(Opened),
 }
 
-/// An opened envelope and the proof that K is known.
+/// K, the envelope it opens and the proof that it is known.
 #[derive(Debug)]
 pub(crate) struct Opened {
+    pub(crate) key: BootstrapKey,
     pub(crate) envelope: Envelope,
     pub(crate) confirmation: [u8; 32],
 }
@@ -81,6 +84,18 @@ impl Shares {
         }
     }
 
+    /// Unwraps what came with V for a node that keeps its U.
+    pub(crate) fn key_sets(&mut self, call: &ShareCall) -> Result<Option<KeySets>, Problem> {
+        let (SharePart::V, Some(kept)) = (call.part, &call.kept) else {
+            return Ok(None);
+        };
+        if self.tries >= MAX_TRIES {
+            return Ok(None);
+        }
+        let sets = KeySets::unwrap(kept, call.nonce.as_bytes(), &self.node_key, &self.node);
+        sets.map(Some).inspect_err(|_| self.tries += 1)
+    }
+
     fn unwrap<P: bootkeep_tpkd::SharePart>(
         &mut self,
         call: &ShareCall,
@@ -110,6 +125,7 @@ impl Shares {
         Ok(Opened {
             envelope,
             confirmation: key.confirmation(nonce, self.node.as_str()),
+            key,
         })
     }
 }

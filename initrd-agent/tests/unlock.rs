@@ -16,13 +16,12 @@ use bootkeep_protocol::{
 use bootkeep_tpkd::{
     latch_digest, latched_pcr15, seal_envelope, wrap_share, BootstrapKey, Envelope, Item, Wrapped,
 };
-use machine::{Machine, PATIENCE};
+use machine::{Machine, LUKS_KEY, PATIENCE};
 use tokio::time::timeout;
 use verifier::Link;
 
 type MakeEnvelope = fn(&Owner) -> Bytes;
 
-const LUKS_KEY: &[u8] = b"open sesame, says the owner";
 const VOLUME: &str = "cryptroot";
 
 /// Tenant and verifier in one: they know K and what the node said of itself.
@@ -103,6 +102,11 @@ async fn quotes(link: &mut Link, nonce: u8) {
     }
 }
 
+/// PCR 15 of a boot that has used this K.
+fn latched(key: &BootstrapKey) -> [u8; 32] {
+    latched_pcr15(&latch_digest(VOLUME, &*key.latch_secret()))
+}
+
 async fn give(link: &mut Link, share: ShareCall) -> Result<Option<Bytes>, String> {
     match link.ask(Call::Share(share)).await {
         Outcome::Ok(Reply::Share { confirmation }) => Ok(confirmation),
@@ -154,7 +158,8 @@ async fn the_volume_opens_in_either_order_of_shares_and_the_boot_is_latched() {
         let mut machine = Machine::booting(60).await;
         let agent = machine.agent();
         let cryptsetup = machine.cryptsetup();
-        let (unlocked, (_, steps)) = tokio::join!(agent.unlock(), provision(&mut machine, u_first));
+        let (unlocked, (key, steps)) =
+            tokio::join!(agent.unlock(), provision(&mut machine, u_first));
         unlocked.unwrap();
         assert_eq!(cryptsetup.join().unwrap(), LUKS_KEY);
         let last = &steps[steps.len() - 4..];
@@ -165,8 +170,7 @@ async fn the_volume_opens_in_either_order_of_shares_and_the_boot_is_latched() {
             Step::Unlocked,
         ];
         assert_eq!(last, order);
-        let latched = latched_pcr15(&latch_digest(VOLUME, LUKS_KEY));
-        assert_eq!(machine.pcr15(), latched);
+        assert_eq!(machine.pcr15(), latched(&key));
         assert!(!machine.has_on_disk(LUKS_KEY));
         let handed: ForAgent = machine.handover().take("agent.json").unwrap().unwrap();
         assert_eq!(handed.files[0].path, "/etc/app/token");
@@ -261,14 +265,12 @@ async fn a_volume_that_a_person_has_opened_gets_no_hand_over_and_no_latch() {
     let mut machine = Machine::booting(60).await;
     let agent = machine.agent();
     let cryptsetup = machine.cryptsetup_of_another_disk();
-    let (unlocked, (_, steps)) = tokio::join!(agent.unlock_or_ask(), provision(&mut machine, true));
+    let (unlocked, (key, steps)) =
+        tokio::join!(agent.unlock_or_ask(), provision(&mut machine, true));
     unlocked.unwrap();
     assert_eq!(cryptsetup.join().unwrap(), LUKS_KEY);
     assert!(!steps.contains(&Step::Unlocked), "{steps:?}");
-    assert_ne!(
-        machine.pcr15(),
-        latched_pcr15(&latch_digest(VOLUME, LUKS_KEY))
-    );
+    assert_ne!(machine.pcr15(), latched(&key));
     let handed: ForAgent = machine.handover().take("agent.json").unwrap().unwrap();
     assert!(handed.files.is_empty(), "{handed:?}");
     assert_eq!(handed.claims[0].code, "unlocked-by-passphrase");
@@ -283,17 +285,15 @@ async fn a_volume_whose_header_is_not_sound_gets_no_hand_over_and_no_latch() {
     machine.spoil_disk();
     let agent = machine.agent();
     let cryptsetup = machine.cryptsetup();
-    let (unlocked, (_, steps)) = tokio::join!(agent.unlock_or_ask(), provision(&mut machine, true));
+    let (unlocked, (key, steps)) =
+        tokio::join!(agent.unlock_or_ask(), provision(&mut machine, true));
     assert!(
         matches!(unlocked, Err(GaveUp::NotTheOwners { .. })),
         "{unlocked:?}"
     );
     cryptsetup.join().unwrap();
     assert!(!steps.contains(&Step::Unlocked), "{steps:?}");
-    assert_ne!(
-        machine.pcr15(),
-        latched_pcr15(&latch_digest(VOLUME, LUKS_KEY))
-    );
+    assert_ne!(machine.pcr15(), latched(&key));
     let handed: Option<ForAgent> = machine.handover().take("agent.json").unwrap();
     assert!(handed.is_none());
     let cloud: Option<ForCloudInit> = machine.handover().take("user-data.json").unwrap();

@@ -1,11 +1,13 @@
 //! A booting machine: a software TPM, the services it talks to, and systemd-cryptsetup's end of the key socket.
 
+#![allow(dead_code)]
+
 use std::{
     fs::File,
-    io::Read,
+    io::{Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -48,6 +50,7 @@ impl Machine {
         std::fs::write(&ca, &verifier.server.pki.ca_pem).unwrap();
         std::fs::create_dir(folder.path().join("mapper")).unwrap();
         std::fs::create_dir_all(folder.path().join("sys/cryptroot/slaves/disk")).unwrap();
+        std::fs::create_dir_all(folder.path().join("sys/disk")).unwrap();
         make_disk(&folder.path().join("dev"));
         let text = format!(
             "registrar: ['{}']\nverifier: ['{}']\nserver_ca: {}\n",
@@ -73,6 +76,8 @@ impl Machine {
             ask_password: folder.path().join("ask-password"),
             sys_block: folder.path().join("sys"),
             devices: folder.path().join("dev"),
+            pcr_signatures: vec![folder.path().join("pcr-signature.json")],
+            cryptsetup: "/sbin/cryptsetup".into(),
         };
         Self {
             verifier,
@@ -91,6 +96,43 @@ impl Machine {
         std::fs::write(&disk, bytes).unwrap();
     }
 
+    /// Power off in order and on again: the TPM is reset, nothing is open, nothing handed over.
+    pub(crate) fn reboot(&mut self) {
+        let _ = std::fs::remove_file(self.settings.mapper.join("cryptroot"));
+        let _ = std::fs::remove_dir_all(self.settings.handover.directory());
+        self.swtpm.power_cycle().unwrap();
+        self.settings.tpm = Tcti::Swtpm {
+            port: self.swtpm.port(),
+        };
+    }
+
+    /// The TPM, while no agent has it.
+    pub(crate) fn tpm(&self) -> Tpm {
+        Tpm::open(&self.settings.tpm).unwrap()
+    }
+
+    /// Lets another program take cryptsetup's place.
+    pub(crate) fn set_cryptsetup(&mut self, program: &Path) {
+        self.settings.cryptsetup = program.to_owned();
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Whether a key opens the disk.
+    pub(crate) fn opens(&self, key: &[u8]) -> bool {
+        let mut child = Command::new("cryptsetup")
+            .args(["open", "--test-passphrase", "--batch-mode", "--key-file=-"])
+            .arg(self.settings.devices.join("disk"))
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(key).unwrap();
+        child.wait().unwrap().success()
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.path().join("key-socket")
     }
@@ -104,16 +146,7 @@ impl Machine {
         let _ = std::fs::remove_file(self.socket());
         Agent {
             listener: UnixListener::bind(self.socket()).unwrap(),
-            settings: Settings {
-                config: self.settings.config.clone(),
-                tpm: self.settings.tpm.clone(),
-                files: self.settings.files.clone(),
-                handover: self.settings.handover.clone(),
-                mapper: self.settings.mapper.clone(),
-                ask_password: self.settings.ask_password.clone(),
-                sys_block: self.settings.sys_block.clone(),
-                devices: self.settings.devices.clone(),
-            },
+            settings: self.settings.clone(),
         }
     }
 
@@ -195,19 +228,23 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
     })
 }
 
+/// What the image's key slot takes.
+pub(crate) const LUKS_KEY: &[u8] = b"open sesame, says the owner";
+
 /// A disk with LUKS on it.
 fn make_disk(devices: &Path) {
     std::fs::create_dir(devices).unwrap();
-    let (disk, key) = (devices.join("disk"), devices.join("key"));
+    let disk = devices.join("disk");
     File::create(&disk).unwrap().set_len(20 << 20).unwrap();
-    std::fs::write(&key, "any").unwrap();
-    let made = Command::new("cryptsetup")
+    let mut made = Command::new("cryptsetup")
         .args(["luksFormat", "--type", "luks2", "--batch-mode"])
         .args(["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"])
-        .args([&disk, &key])
-        .status()
+        .args(["--key-file=-".as_ref(), disk.as_os_str()])
+        .stdin(Stdio::piped())
+        .spawn()
         .unwrap();
-    assert!(made.success());
+    made.stdin.take().unwrap().write_all(LUKS_KEY).unwrap();
+    assert!(made.wait().unwrap().success());
 }
 
 /// A registrar that believes every EK.
