@@ -26,6 +26,7 @@ pub mod dns;
 pub mod guest;
 pub mod http;
 pub mod image;
+pub mod luks;
 pub mod owner;
 pub mod pair;
 pub mod progress;

@@ -27,8 +27,21 @@ pub const UNATTENDED: &str = "--unattended";
 
 /// The step that the verifier logs when it has sent V.
 pub const SENT: &str = "step=\"share-v-sent\"";
+/// Characters of a recovery key: eight groups of eight with dashes between.
+const RECOVERY_KEY: usize = 71;
 /// How long the acknowledgement of a new U may take after the root is open.
 const ACKNOWLEDGED: Duration = Duration::from_secs(60);
+
+fn offline_key(owner: &Owner) -> PathBuf {
+    owner.home.join("offline.key")
+}
+
+/// Makes the key that recovery keys are sealed to.
+fn make_recovery_keys(owner: &Owner) -> Result<()> {
+    let mut keygen = owner.bootkeep();
+    keygen.args(["recovery", "keygen", "--key"]);
+    command::output(keygen.arg(offline_key(owner))).map(drop)
+}
 
 /// Nodes that were provisioned for unattended reboots and switched off in order, one for each firmware. Scenarios go on
 /// from copies of them.
@@ -96,6 +109,7 @@ impl<'a> Unattended<'a> {
     /// # Errors
     /// When it does not become trusted.
     pub fn provisioned(stage: Stage<'a>, measured: bool) -> Result<Self> {
+        make_recovery_keys(&stage.owner)?;
         let disk = stage.bay.own_disk(&stage.set.image)?;
         let boot = Boot {
             measured,
@@ -262,6 +276,37 @@ impl<'a> Unattended<'a> {
         remove(to)?;
         command::output(Command::new("cp").arg("--archive").args([from, to]))?;
         self.stage.services.start_one(Service::Verifier)
+    }
+
+    /// The recovery key of its volume, read out with the owner's offline key.
+    ///
+    /// # Errors
+    /// When `bootkeep recovery show` does not tell.
+    pub fn recovery_key(&self) -> Result<String> {
+        let key = offline_key(&self.stage.owner);
+        let show = ["recovery", "show", &self.node, "--key"];
+        let shown = command::output(self.stage.owner.bootkeep().args(show).arg(key))?;
+        let is_key = |word: &&str| word.len() == RECOVERY_KEY && word.contains('-');
+        let key = shown.split_whitespace().find(is_key);
+        let key = key.with_context(|| format!("no recovery key in {shown}"))?;
+        Ok(key.to_owned())
+    }
+
+    /// Waits until the node has told the verifier this; gives the words.
+    ///
+    /// # Errors
+    /// When it does not in a minute.
+    pub fn claims(&self, code: &str) -> Result<String> {
+        let end = Instant::now() + ACKNOWLEDGED;
+        loop {
+            let status = self.stage.status(&self.node)?;
+            let claims = status["claims"].as_array().map_or(&[][..], Vec::as_slice);
+            if let Some(claim) = claims.iter().find(|claim| claim["code"] == code) {
+                return Ok(claim["detail"].as_str().unwrap_or_default().to_owned());
+            }
+            ensure!(Instant::now() < end, "no claim {code}: {status}");
+            thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// A disk like its own, for another machine.

@@ -7,7 +7,7 @@ use anyhow::{ensure, Result};
 use super::{happy, outage};
 use crate::{
     guest::Guest,
-    image::{initramfs, Kind},
+    image::{initramfs, Kind, LUKS_KEY},
     stage::{Boot, Set, GAVE_UP, OPEN, PATIENCE},
 };
 
@@ -80,5 +80,5 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
         initrd: Some(initrd),
         ..Boot::default()
     })?;
-    outage::by_hand(guest, booted, PROMPT)
+    outage::by_hand(guest, booted, PROMPT, LUKS_KEY).map(drop)
 }

@@ -11,6 +11,7 @@ mod network;
 mod one_says_no;
 mod outage;
 mod rogue;
+mod rotation;
 mod runtime;
 mod unattended;
 mod wrong_ek_root;
@@ -221,5 +222,15 @@ pub const PENDING: &[Scenario] = &[
         name: "second-request",
         promise: "whoever has all rights in the running system gets nothing by asking as the initramfs does",
         prove: rogue::second_request,
+    },
+    Scenario {
+        name: "rotate",
+        promise: "a running node gets a new K, LUKS key and certificate, also when the power is cut while the volume is re-keyed",
+        prove: rotation::rotate,
+    },
+    Scenario {
+        name: "recovery",
+        promise: "with all services gone a person types the recovery key, and the owner is told of it afterwards",
+        prove: rotation::recovery,
     },
 ];

@@ -20,7 +20,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// What an emulated machine may take longer.
 const EMULATION: Duration = Duration::from_secs(15);
 /// How systemd asks a person.
-const PROMPT: &str = "enter passphrase for disk";
+pub(super) const PROMPT: &str = "enter passphrase for disk";
 
 pub(super) fn restarts(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let policies = set.policies(false);
@@ -73,11 +73,16 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
         initrd: Some(initrd),
         ..Boot::default()
     })?;
-    by_hand(guest, booted, PROMPT)
+    by_hand(guest, booted, PROMPT, LUKS_KEY).map(drop)
 }
 
-/// A person is asked once the agent has given up, opens the root with the image's key, and PCR 15 is closed.
-pub(super) fn by_hand(guest: &Guest, mut booted: Booted, prompt: &str) -> Result<()> {
+/// A person is asked once the agent has given up, opens the root with this key, and PCR 15 is closed.
+pub(super) fn by_hand(
+    guest: &Guest,
+    mut booted: Booted,
+    prompt: &str,
+    key: &[u8],
+) -> Result<Booted> {
     let asked = booted.vm.serial.wait(prompt, &[], PATIENCE)?;
     let started = booted
         .vm
@@ -94,7 +99,7 @@ pub(super) fn by_hand(guest: &Guest, mut booted: Booted, prompt: &str) -> Result
         booted.vm.serial.find(GAVE_UP).is_some(),
         "a person was asked before the agent gave up"
     );
-    booted.vm.type_line(LUKS_KEY)?;
+    booted.vm.type_line(key)?;
     guest.wait_until_up(PATIENCE, || booted.vm.is_running())?;
     let root = guest.ok("findmnt --noheadings --output SOURCE /")?;
     ensure!(root.trim() == "/dev/mapper/cryptroot", "the root is {root}");
@@ -103,7 +108,7 @@ pub(super) fn by_hand(guest: &Guest, mut booted: Booted, prompt: &str) -> Result
         pcr.trim().chars().any(|digit| digit != '0'),
         "PCR 15 is not latched: shares could still be asked for"
     );
-    Ok(())
+    Ok(booted)
 }
 
 pub(super) fn stop_all(services: &mut Services) {
