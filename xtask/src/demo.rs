@@ -174,6 +174,8 @@ fn console(line: &Line) {
 fn told(line: &str) -> Option<String> {
     let (mark, words) = TOLD.iter().find(|(mark, _)| line.contains(mark))?;
     let text = &line[line.find(mark)?..];
+    // The kernel sometimes speaks into a line that is being written.
+    let text = text.split('[').next().unwrap_or(text);
     let text = text.split_whitespace().take(*words);
     let text = text.collect::<Vec<_>>().join(" ");
     Some(text.chars().take(WIDTH).collect())

@@ -13,7 +13,7 @@ COUNTS = "/run/wire.json"
 KINDS = {1: "icmp", 6: "tcp", 17: "udp", 50: "esp"}
 IPV4 = 0x0800
 EVERYTHING = 0x0003
-IKE = {500, 4500}
+PORTS = {500: "ike", 4500: "ike", 67: "dhcp", 68: "dhcp"}
 
 
 def interface(address):
@@ -22,11 +22,12 @@ def interface(address):
 
 
 def kind(packet):
-    """Of an IPv4 packet; IKE is told apart from other UDP."""
+    """Of an IPv4 packet. IKE, and DHCP of a machine that has no address yet, are told apart from other UDP."""
     name = KINDS.get(packet[9], "other")
+    if name != "udp":
+        return name
     start = (packet[0] & 0x0F) * 4
-    ports = {int.from_bytes(packet[start + at : start + at + 2], "big") for at in (0, 2)}
-    return "ike" if name == "udp" and ports & IKE else name
+    return PORTS.get(int.from_bytes(packet[start + 2 : start + 4], "big"), name)
 
 
 def show(counts):
@@ -36,7 +37,7 @@ def show(counts):
 
 
 def main():
-    counts = dict.fromkeys(["icmp", "tcp", "udp", "ike", "esp", "other"], 0)
+    counts = dict.fromkeys(["icmp", "tcp", "udp", "dhcp", "ike", "esp", "other"], 0)
     # No protocol until it is bound: until then it would hear all interfaces.
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as wire:
         wire.bind((interface(sys.argv[1]), EVERYTHING))
