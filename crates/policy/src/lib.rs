@@ -29,10 +29,12 @@ pub use appraise::{
     LinkQuestion, OpenedLink, Policies, Progress, Question, UnsafeClock, ATTESTED_PCRS,
 };
 pub use boot::{
+    as_qemu_hands_over, initramfs_values, kernel_version, predict, sha256, version_in_name,
     BootOptions, BootPolicy, CommandLineRule, EventLogRule, EventRule, FileRule, FirmwareRule,
-    GrubRule, KeyRule, KnownGoodOptions, Listed, MadeBootPolicy, Pattern, PcrSignature, PhaseRule,
+    GrubRule, KeyRule, KnownGoodOptions, Listed, MadeBootPolicy, NewConfig, NewKernel, NewLoader,
+    NewUki, NextBoot, Open, Pattern, PcrSignature, PhaseRule, PredictError, Predicted, Rename,
     RuleChoice, RulePolicy, SbatRule, SecureBoot, Separators, SignedRule, SignerRule, StageRule,
-    StageSource, UkiRule, Unlisted, ValuePolicy,
+    StageSource, UkiContents, UkiError, UkiRule, Unlisted, ValuePolicy, Why,
 };
 pub use digest::Digest32;
 pub use error::PolicyError;

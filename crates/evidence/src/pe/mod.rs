@@ -166,15 +166,13 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(*value)).ok()
 }
 
-fn sections(
-    bytes: &[u8],
-    at: usize,
-    count: usize,
-) -> Result<Vec<(usize, PeSection<'_>)>, PeError> {
+fn sections(bytes: &[u8], at: usize, count: usize) -> Result<Vec<(usize, PeSection<'_>)>, PeError> {
     if count > MAX_SECTIONS {
         return Err(PeError::TooMuch("over 96 sections"));
     }
-    let table = bytes.get(at..).ok_or(PeError::CutShort("the section table"))?;
+    let table = bytes
+        .get(at..)
+        .ok_or(PeError::CutShort("the section table"))?;
     let mut reader = Reader::new(table);
     (0..count).map(|_| section(bytes, &mut reader)).collect()
 }

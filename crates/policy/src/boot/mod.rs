@@ -11,6 +11,7 @@ mod look;
 mod pattern;
 mod pcrsig;
 mod phases;
+mod predict;
 mod rules;
 mod secure_boot;
 mod stages;
@@ -30,6 +31,11 @@ pub use document::{
 };
 pub use known_good::{KnownGoodOptions, MadeBootPolicy, RuleChoice};
 pub use pattern::Pattern;
+pub use predict::{
+    as_qemu_hands_over, initramfs_values, kernel_version, predict, sha256, version_in_name,
+    NewConfig, NewKernel, NewLoader, NewUki, NextBoot, Open, PredictError, Predicted, Rename,
+    UkiContents, UkiError, Why,
+};
 pub use v1::{BootOptions, EventLogRule, EventRule, ValuePolicy};
 
 use crate::{

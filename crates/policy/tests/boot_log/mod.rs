@@ -36,6 +36,19 @@ pub struct Boot {
     frozen: Option<PcrValues>,
 }
 
+/// What a boot through GRUB reads.
+#[derive(Clone)]
+pub struct GrubFiles {
+    pub version: String,
+    pub kernel: Vec<u8>,
+    pub authenticode: [u8; 32],
+    pub initrd: Vec<u8>,
+    pub config: Vec<u8>,
+    /// The command that defines the menu.
+    pub menu: String,
+    pub parameters: String,
+}
+
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
@@ -114,6 +127,15 @@ impl Boot {
         )
     }
 
+    /// An image whose Authenticode digest is known.
+    pub fn image(&mut self, digest: [u8; 32], path: &str) -> &mut Self {
+        self.started(b"", path);
+        if let Some(event) = self.events.last_mut() {
+            event.digest = digest;
+        }
+        self
+    }
+
     pub fn grub(&mut self, label: &str, text: &str) -> &mut Self {
         let data = format!("{label}: {text}\0");
         self.event(8, kind::EV_IPL, text.as_bytes(), data.as_bytes())
@@ -180,6 +202,30 @@ impl Boot {
 
     /// shim, GRUB and a kernel, as Debian boots.
     pub fn shim_grub() -> Self {
+        let files = GrubFiles {
+            version: "6.1.0-50-amd64".into(),
+            kernel: b"kernel 6.1.0-50".to_vec(),
+            authenticode: sha256(b"kernel 6.1.0-50"),
+            initrd: b"initramfs 50".to_vec(),
+            config: b"menuentry Debian {}".to_vec(),
+            menu: "menuentry Debian".into(),
+            parameters: "root=/dev/mapper/cryptroot ro ima_policy=tcb quiet".into(),
+        };
+        Self::of_grub(&files)
+    }
+
+    /// The same of other files.
+    pub fn of_grub(files: &GrubFiles) -> Self {
+        let GrubFiles {
+            version,
+            parameters,
+            ..
+        } = files;
+        let (kernel, initrd) = (
+            format!("/vmlinuz-{version}"),
+            format!("/initrd.img-{version}"),
+        );
+        let line = format!("{kernel} {parameters}");
         let mut boot = Self::firmware(true);
         boot.authority(Guid::SECURITY_DATABASE, "db", db_signatures()[1])
             .started(b"shim 15.8", "\\EFI\\debian\\shimx64.efi")
@@ -189,16 +235,16 @@ impl Boot {
             .authority(Guid::SHIM, "Shim", vendor_certificate())
             .started(b"grub 2.06", "\\EFI\\debian\\grubx64.efi")
             .grub("grub_cmd", "search.fs_uuid 1234 root")
-            .grub_file("/grub/grub.cfg", b"menuentry Debian {}")
-            .grub("grub_cmd", "menuentry Debian")
-            .grub("grub_cmd", &format!("linux {COMMAND_LINE}"))
-            .grub_file("/vmlinuz-6.1.0-50-amd64", b"kernel 6.1.0-50")
-            .grub("kernel_cmdline", COMMAND_LINE)
-            .grub("grub_cmd", "initrd /initrd.img-6.1.0-50-amd64")
-            .grub_file("/initrd.img-6.1.0-50-amd64", b"initramfs 50")
-            .started(b"kernel 6.1.0-50", "vmlinuz");
-        let options = wide(&format!("BOOT_IMAGE={COMMAND_LINE}\0"));
-        boot.kernel_stub(&options, b"initramfs 50").left_firmware();
+            .grub_file("/grub/grub.cfg", &files.config)
+            .grub("grub_cmd", &files.menu)
+            .grub("grub_cmd", &format!("linux {line}"))
+            .grub_file(&kernel, &files.kernel)
+            .grub("kernel_cmdline", &line)
+            .grub("grub_cmd", &format!("initrd {initrd}"))
+            .grub_file(&initrd, &files.initrd)
+            .image(files.authenticode, "vmlinuz");
+        let options = wide(&format!("BOOT_IMAGE={line}\0"));
+        boot.kernel_stub(&options, &files.initrd).left_firmware();
         boot
     }
 
@@ -224,7 +270,7 @@ impl Boot {
         boot
     }
 
-    fn left_firmware(&mut self) {
+    pub fn left_firmware(&mut self) {
         self.covered(5, kind::EV_EFI_ACTION, b"Exit Boot Services Invocation")
             .covered(
                 5,
