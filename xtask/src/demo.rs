@@ -109,7 +109,7 @@ fn look_inside(pair: &Pair<'_>) -> Result<()> {
     );
     for shell in [
         "findmnt --noheadings --output SOURCE,FSTYPE,TARGET /",
-        "cloud-init status --wait | tr -d .; cat /etc/bootkeep-applied; echo",
+        "cloud-init status --wait | grep status; cat /etc/bootkeep-applied; echo",
         "cat /sys/class/tpm/tpm0/pcr-sha256/15",
     ] {
         in_guest(&pair.stage.bay, shell)?;
@@ -132,6 +132,7 @@ fn tamper(pair: &Pair<'_>) -> Result<()> {
     let node = &first.context("`a` is off")?.node;
     let violation = Violation::commit(&stage.owner, &stage.bay, node, &pair.second.node)?;
     for (at, event) in violation.timeline() {
+        let event: String = event.chars().take(WIDTH).collect();
         println!("  {at:>6} ms  {event}");
     }
     owners(stage, &["status", node])?;
