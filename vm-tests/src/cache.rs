@@ -126,6 +126,22 @@ impl Recipe {
     }
 }
 
+/// Removes the disks of machines below a folder.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove_disks(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_disks(&path)?;
+        } else if path.extension().is_some_and(|ending| ending == "img") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -170,5 +186,18 @@ mod tests {
         let apart = Recipe::default().text("ab").text("c");
         let other = Recipe::default().text("a").text("bc");
         assert_ne!(apart.key(), other.key());
+    }
+
+    #[test]
+    fn of_a_run_only_disks_are_removed() {
+        let run = std::env::temp_dir().join(format!("bootkeep-disks-{}", std::process::id()));
+        let machine = run.join("machine-1");
+        fs::create_dir_all(&machine).unwrap();
+        let (disk, log) = (machine.join("disk.img"), machine.join("serial.log"));
+        fs::write(&disk, "").unwrap();
+        fs::write(&log, "").unwrap();
+        remove_disks(&run).unwrap();
+        assert!(!disk.exists() && log.exists());
+        remove(&run).unwrap();
     }
 }

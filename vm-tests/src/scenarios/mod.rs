@@ -18,7 +18,7 @@ mod wrong_ek_root;
 
 use anyhow::Result;
 
-use crate::{guest::Guest, image::Kind, stage::Set};
+use crate::{cache::remove_disks, guest::Guest, image::Kind, stage::Set};
 
 /// One promise, and the function that proves it.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +31,13 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Proves it.
+    /// Proves it. The machines' disks are kept only when it does not hold.
     ///
     /// # Errors
     /// Why it does not hold.
     pub fn run(&self, set: &Set, guest: &Guest) -> Result<()> {
-        (self.prove)(set, guest, self.name)
+        (self.prove)(set, guest, self.name)?;
+        remove_disks(&set.cache.root().join("runs").join(self.name))
     }
 }
 
