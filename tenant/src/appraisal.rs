@@ -3,7 +3,7 @@
 use bootkeep_policy::{
     appraise_boot, appraise_whole, inspect, Attested, Booted, ImaState, KnownGood, Progress,
 };
-use bootkeep_protocol::{verifier::LinkInfo, Phase};
+use bootkeep_protocol::{link::LATCH_PCR, verifier::LinkInfo, Bytes, Nonce, Phase};
 
 use crate::{
     error::{Party, Refusal},
@@ -38,7 +38,35 @@ pub fn boot(record: &CheckedRecord, look: &Look, policies: &Policies) -> Result<
     .map_err(|refusal| own(&refusal))
 }
 
-/// A running node, looked at from nothing.
+/// A running node that was just found good.
+#[derive(Debug)]
+pub struct Running {
+    attested: Attested,
+    nonce: Nonce,
+    nk_public: Bytes,
+}
+
+impl Running {
+    /// The appraisal's outcome.
+    #[must_use]
+    pub fn attested(&self) -> &Attested {
+        &self.attested
+    }
+
+    /// Nonce of the quote that was appraised.
+    #[must_use]
+    pub fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    /// The transport key bound inside that quote.
+    #[must_use]
+    pub fn nk_public(&self) -> &[u8] {
+        self.nk_public.as_slice()
+    }
+}
+
+/// A running node, looked at from nothing. `latched`: what PCR 15 may be.
 ///
 /// # Errors
 /// [`Error::Untrusted`] with every reason; errors of the relay.
@@ -47,8 +75,8 @@ pub async fn running(
     record: &CheckedRecord,
     link: &LinkInfo,
     policies: &Policies,
-    latched: &[u8; 32],
-) -> Result<Attested, Error> {
+    latched: &[[u8; 32]],
+) -> Result<Running, Error> {
     let mut ima = ImaState::default();
     for _ in 0..MAX_PARTS {
         let look = look(
@@ -60,16 +88,23 @@ pub async fn running(
             },
         )
         .await?;
+        let expected = expected_latch(&look, latched);
         let progress = appraise_whole(
             &look.question(record, link.phase),
             &look.evidence,
             policies.now().held(),
-            latched,
+            expected,
             None,
             &mut ima,
         );
         match progress.map_err(|refusal| own(&refusal))? {
-            Progress::Whole(attested) => return Ok(attested),
+            Progress::Whole(attested) => {
+                return Ok(Running {
+                    attested,
+                    nonce: look.asked.nonce,
+                    nk_public: look.evidence.nk_public,
+                })
+            }
             Progress::More => {}
         }
     }
@@ -78,6 +113,18 @@ pub async fn running(
         "ima-too-long",
         format!("the measurement list does not end within {MAX_PARTS} answers"),
     ))
+}
+
+/// The one of these values that the node shows, else the first: the appraisal then says what is wrong.
+fn expected_latch<'a>(look: &Look, latched: &'a [[u8; 32]]) -> &'a [u8; 32] {
+    const NONE: &[u8; 32] = &[0; 32];
+    let pcrs = &look.evidence.quote.pcrs;
+    let shown = |value: &&[u8; 32]| {
+        pcrs.iter()
+            .any(|pcr| pcr.index == LATCH_PCR && pcr.digest.as_slice() == value.as_slice())
+    };
+    let first = latched.first().unwrap_or(NONE);
+    latched.iter().find(shown).unwrap_or(first)
 }
 
 /// A node taken as known-good: its quote and logs must agree.

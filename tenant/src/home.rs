@@ -44,6 +44,9 @@ pub struct Config {
     /// The public keys of the verifier's revocations, PEM.
     #[serde(default = "default_revocation_keys")]
     pub revocation_keys: PathBuf,
+    /// The key that PCR policies are signed with, PEM, mode 0600. The file may be missing where none are signed.
+    #[serde(default = "default_authorize_key")]
+    pub authorize_key: PathBuf,
 }
 
 fn default_policy_key() -> PathBuf {
@@ -54,6 +57,9 @@ fn default_policy_keys() -> PathBuf {
 }
 fn default_revocation_keys() -> PathBuf {
     "revocation.pem".into()
+}
+fn default_authorize_key() -> PathBuf {
+    "authorize.key".into()
 }
 
 /// A home folder.
@@ -105,6 +111,12 @@ impl Home {
     #[must_use]
     pub fn node_folder(&self, node: &NodeId) -> PathBuf {
         self.nodes_folder().join(node.as_str())
+    }
+
+    /// The public key that recovery keys are sealed to; missing when no recovery keys are made.
+    #[must_use]
+    pub fn recovery_public_path(&self) -> PathBuf {
+        self.0.join("recovery.pub")
     }
 
     /// What is kept of the nodes.

@@ -9,7 +9,7 @@
 //! | [`packages`] | files of a repository's packages, and who owns them |
 //! | [`signing`] | keys of signed documents |
 //! | [`record`], [`look`], [`appraisal`] | own checks: nothing is taken on a service's word |
-//! | [`provision`] | from a waiting node to a trusted one |
+//! | [`provision`], [`pcr_choice`], [`recovery`] | from a waiting node to a trusted one that boots alone; a new K; ways back |
 
 #![forbid(unsafe_code)]
 
@@ -30,9 +30,11 @@ pub mod look;
 pub mod node_name;
 pub mod output;
 pub mod packages;
+pub mod pcr_choice;
 pub mod policies;
 pub mod provision;
 pub mod record;
+pub mod recovery;
 pub mod seal;
 pub mod services;
 pub mod signing;

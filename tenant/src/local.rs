@@ -1,12 +1,17 @@
 //! What this home keeps of each node: `nodes/ID/node.json`, private.
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::IpAddr, path::PathBuf};
 
-use bootkeep_protocol::{policy::PolicySource, verifier::Enrolment, Bytes, NodeId};
+use bootkeep_protocol::{
+    policy::PolicySource,
+    verifier::{Enrolment, OnFailure, Unattended},
+    Bytes, NodeId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     files::{self, PRIVATE},
+    provision::Inputs,
     Error, Home,
 };
 
@@ -33,6 +38,62 @@ pub struct LocalNode {
     pub boot_policy: PolicySource,
     /// The runtime policy it was provisioned with: a document, or the name that it follows.
     pub runtime_policy: PolicySource,
+    /// Its addresses in the owner's network.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    /// Seconds between two attestations.
+    #[serde(default = "default_interval")]
+    pub interval_seconds: u32,
+    /// What is done when its evidence is refused.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// Name of its LUKS volume.
+    #[serde(default = "default_volume")]
+    pub volume: String,
+    /// Whether the volume has a key of the node's own.
+    #[serde(default)]
+    pub own_key: bool,
+    /// What it was told when it keeps its share and boots with nobody here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unattended: Option<Unattended>,
+    /// A K that it was given while it ran, and has not used yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
+}
+
+/// A K that counts from the node's next boot on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Staged {
+    /// When the node had its share, milliseconds since 1970 (UTC).
+    pub at_ms: u64,
+    /// PCR 15 after the latch of this K.
+    pub latched_pcr15: Bytes,
+    /// Serial numbers of the certificates that come with it.
+    pub serials: Vec<String>,
+    /// What else changes with it.
+    pub terms: Terms,
+}
+
+/// What the owner said of a node that is neither key nor policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// Its name for people.
+    pub label: String,
+    /// Its addresses in the owner's network.
+    pub addresses: Vec<IpAddr>,
+    /// Seconds between two attestations.
+    pub interval_seconds: u32,
+    /// What is done when its evidence is refused.
+    pub on_failure: OnFailure,
+}
+
+fn default_interval() -> u32 {
+    10
+}
+fn default_volume() -> String {
+    "cryptroot".into()
 }
 
 fn path(home: &Home, node: &NodeId) -> PathBuf {
@@ -42,7 +103,7 @@ fn path(home: &Home, node: &NodeId) -> PathBuf {
 impl LocalNode {
     /// What is kept of an enrolment.
     #[must_use]
-    pub fn of(node: &NodeId, enrolment: &Enrolment) -> Self {
+    pub fn of(node: &NodeId, enrolment: &Enrolment, inputs: &Inputs) -> Self {
         Self {
             node_id: node.clone(),
             label: enrolment.label.clone(),
@@ -51,6 +112,34 @@ impl LocalNode {
             latched_pcr15: enrolment.latched_pcr15.clone(),
             boot_policy: enrolment.boot_policy.clone(),
             runtime_policy: enrolment.runtime_policy.clone(),
+            addresses: enrolment.addresses.clone(),
+            interval_seconds: enrolment.interval_seconds,
+            on_failure: enrolment.on_failure,
+            volume: inputs.volume.clone(),
+            own_key: inputs.own_key(),
+            unattended: enrolment.unattended.clone(),
+            staged: None,
+        }
+    }
+
+    /// The values that PCR 15 may have while the node runs: that of the K it has, and that of one it may have begun to use.
+    #[must_use]
+    pub fn latched_values(&self) -> Vec<[u8; 32]> {
+        let staged = self.staged.iter().map(|staged| &staged.latched_pcr15);
+        std::iter::once(&self.latched_pcr15)
+            .chain(staged)
+            .filter_map(|value| value.as_slice().try_into().ok())
+            .collect()
+    }
+
+    /// The node has used the staged K: what was said with it counts now.
+    pub fn promote(&mut self) {
+        if let Some(staged) = self.staged.take() {
+            self.latched_pcr15 = staged.latched_pcr15;
+            self.label = staged.terms.label;
+            self.addresses = staged.terms.addresses;
+            self.interval_seconds = staged.terms.interval_seconds;
+            self.on_failure = staged.terms.on_failure;
         }
     }
 

@@ -115,7 +115,7 @@ impl Stage {
             .unwrap();
         Options {
             node: options.node.clone(),
-            inputs: Inputs::read(&options, policies).unwrap(),
+            inputs: Inputs::read(&home, &options, policies).unwrap(),
             until: options.wait,
             deadline: Deadline::after(options.timeout),
         }

@@ -3,6 +3,7 @@
 mod init;
 mod policy;
 mod provision;
+mod recovery;
 
 use std::path::PathBuf;
 
@@ -15,7 +16,8 @@ pub use policy::{
     BootRules, CreateBoot, CreateRuntime, Explain, Kind, Policy, PolicyCreate, PolicyFormat,
     Publish, Retire, Sign, Validity,
 };
-pub use provision::{Failure, Provision, Until};
+pub use provision::{Alone, Failure, Payload, Provision, Rotate, Until};
+pub use recovery::{Keygen, Recovery, ShowRecovery};
 
 /// Provision nodes that prove what they are before they may read their own disks.
 #[derive(Debug, Parser)]
@@ -67,6 +69,11 @@ pub enum Command {
     Revoke(Revoke),
     /// Take a revoked node back: a fresh provisioning, with a new certificate; its peers hear of it once it is trusted.
     Reinstate(Provision),
+    /// Give a running node that boots alone a new K, LUKS key and certificate; they count from its next boot on.
+    Rotate(Rotate),
+    /// Keys that open a node's volume when nothing else does.
+    #[command(subcommand)]
+    Recovery(Recovery),
     /// Show the revocation log: what happened, and which peers have acted on it since when.
     Revocations(Revocations),
     /// Forget a node.

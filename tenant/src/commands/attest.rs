@@ -170,8 +170,8 @@ async fn look_at(
         return Ok(booted.ima().entries());
     }
     let latched = latched(kept.as_ref())?;
-    let attested = appraisal::running(services, record, link, &policies, &latched).await?;
-    Ok(attested.ima_entries())
+    let running = appraisal::running(services, record, link, &policies, &latched).await?;
+    Ok(running.attested().ima_entries())
 }
 
 /// The policies that are named, else those the node was provisioned with.
@@ -199,8 +199,9 @@ pub(super) async fn chosen(
     }
 }
 
-fn latched(kept: Option<&LocalNode>) -> Result<[u8; 32], Error> {
-    kept.and_then(|kept| kept.latched_pcr15.as_slice().try_into().ok())
+fn latched(kept: Option<&LocalNode>) -> Result<Vec<[u8; 32]>, Error> {
+    kept.map(LocalNode::latched_values)
+        .filter(|values| !values.is_empty())
         .ok_or_else(|| {
             Error::Usage(
                 "this home has not provisioned the node: its latch value is not known".into(),

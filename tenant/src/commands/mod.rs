@@ -6,8 +6,10 @@ mod generate;
 mod nodes;
 mod policy;
 mod provision;
+mod recovery;
 mod remove;
 mod revocations;
+mod rotate;
 mod status;
 
 pub use approve::{approvals, approve, Approved, ApprovedList};
@@ -15,12 +17,14 @@ pub use attest::{attest, Attested};
 pub use generate::{completions, man};
 pub use nodes::{nodes, NodeLine, NodeList};
 pub use provision::{provision, reinstate};
+pub use recovery::{keygen, show_recovery, Made, RecoveryKeys};
 pub use remove::{remove, revoke, Removed, Revoked};
 pub use revocations::{revocations, Log};
+pub use rotate::rotate;
 pub use status::{status, Status};
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{self, Cli, Command},
     init, output, seal,
     services::Services,
     Error, Home,
@@ -64,6 +68,16 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
             form,
             &reinstate(&home, &Services::open(&home)?, &options).await?,
         ),
+        Command::Rotate(options) => output::print(
+            form,
+            &rotate(&home, &Services::open(&home)?, &options).await?,
+        ),
+        Command::Recovery(cli::Recovery::Keygen(options)) => {
+            output::print(form, &keygen(&home, &options)?)
+        }
+        Command::Recovery(cli::Recovery::Show(options)) => {
+            output::print(form, &show_recovery(&home, &options)?)
+        }
         Command::Revocations(options) => {
             revocations(form, &home, &Services::open(&home)?, &options).await
         }

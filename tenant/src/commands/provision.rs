@@ -5,7 +5,7 @@ use bootkeep_protocol::verifier::{NodeStatus, State};
 use crate::{
     cli, node_name, output,
     policies::{Policies, Sources},
-    provision::{self, Deadline, Inputs, Journal, Lines, Options, Provisioned},
+    provision::{self, Deadline, Inputs, Journal, Kind, Lines, Options, Provisioned},
     services::Services,
     Error, Home,
 };
@@ -20,7 +20,7 @@ pub async fn provision(
     options: &cli::Provision,
 ) -> Result<Provisioned, Error> {
     let policies = policies(home, services, options).await?;
-    let inputs = Inputs::read(options, policies)?;
+    let inputs = Inputs::read(home, options, policies)?;
     if known(home, services, &options.node)
         .await?
         .is_some_and(|node| is_revoked(&node))
@@ -43,7 +43,7 @@ pub async fn reinstate(
     options: &cli::Provision,
 ) -> Result<Provisioned, Error> {
     let policies = policies(home, services, options).await?;
-    let inputs = Inputs::read(options, policies)?;
+    let inputs = Inputs::read(home, options, policies)?;
     let status = known(home, services, &options.node).await?;
     let mut lines = Lines {
         colours: output::colours(),
@@ -51,7 +51,8 @@ pub async fn reinstate(
     match status {
         Some(status) if matches!(status.state, State::Untrusted | State::Revoked) => {
             // What an earlier provisioning left is of a certificate that is revoked.
-            Journal::remove(home, &status.node_id)?;
+            Journal::remove(home, &status.node_id, Kind::Provisioning)?;
+            Journal::remove(home, &status.node_id, Kind::Rotation)?;
             lines.note("what was revoked stays revoked; the node gets a new K, a new payload and a new certificate");
             lines.note("it has to boot anew; once that boot was good the log says `reinstate` and its peers speak with it again");
         }

@@ -15,8 +15,8 @@ pub(super) struct KeyFiles {
     public: &'static [&'static str],
 }
 
-/// Both: the verifier signs revocations, the owner signs policies.
-pub(super) const KEYS: [KeyFiles; 2] = [
+/// The verifier signs revocations, the owner signs policies and PCR policies.
+pub(super) const KEYS: [KeyFiles; 3] = [
     KeyFiles {
         private: "verifier/revocation.key",
         public: &["revocation.pem", "node/revocation.pem"],
@@ -24,6 +24,10 @@ pub(super) const KEYS: [KeyFiles; 2] = [
     KeyFiles {
         private: "policy.key",
         public: &["policy.pem", "verifier/policy.pem"],
+    },
+    KeyFiles {
+        private: "authorize.key",
+        public: &[],
     },
 ];
 

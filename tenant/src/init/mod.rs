@@ -45,6 +45,7 @@ impl Show for Made {
              {home}/node                     for nodes: install into /etc/bootkeep, then run dracut -f\n\
              {home}/ek-roots                 certificates of TPM makers that you believe in; see the README there\n\
              {home}/policy.key               signs policies; nobody but you needs it\n\
+             {home}/authorize.key            signs the boots in which nodes may boot alone; nobody but you needs it\n\
              {home}/authority.key            makes every identity: keep it offline once all services run\n\n\
              Use it with:  export {variable}={home}\n",
             files = self.files.len(),

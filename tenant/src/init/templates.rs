@@ -72,7 +72,8 @@ pub(super) fn tenant(options: &Init, hosts: &Hosts) -> String {
         "# Where `bootkeep` finds the services. Paths are relative to this file.\n\
          registrar: {}\nverifier: {}\nca: {}\n\
          server_ca: ca.pem\ncertificate: tenant.pem\nkey: tenant.key\nek_roots: ek-roots\n\
-         policy_key: policy.key\npolicy_keys: policy.pem\nrevocation_keys: revocation.pem\n",
+         policy_key: policy.key\npolicy_keys: policy.pem\nrevocation_keys: revocation.pem\n\
+         authorize_key: authorize.key\n",
         quoted(&hosts.tenant_url(options.registrar_port)),
         quoted(&hosts.tenant_url(options.verifier_port)),
         quoted(&hosts.tenant_url(options.ca_port)),

@@ -1,29 +1,32 @@
 //! The steps, in their order.
 
-use bootkeep_pki::node::new_key_and_csr;
+use bootkeep_authorize::{to_wire, AuthorityKey};
 use bootkeep_protocol::{
-    ca::IssueRequest,
-    verifier::{Enrolment, NodeStatus, State},
-};
-use bootkeep_tpkd::{
-    latch_digest, latched_pcr15, seal_envelope, BootstrapKey, Envelope, Identity, Item,
+    kept::SignedPcrPolicy,
+    verifier::{NodeStatus, State, Unattended},
+    Phase, ShareId,
 };
 use serde::Serialize;
 
 use super::{
+    enrolment::{failed, Maker},
     follow::{Followed, Follower},
     inputs::Inputs,
-    journal::Journal,
+    journal::{Journal, Kind},
     retry::{persist, Deadline, Pauses},
+    unattended,
     watch::{Moment, Timeline, Watch},
 };
 use crate::{
+    appraisal,
     cli::Until,
     local::LocalNode,
+    look::{activate, look, Look, Wanted},
     node_name::{self, Named},
     output::Show,
     policies::{Policies, Sources},
     record::{self, Belief, CheckedRecord},
+    recovery,
     services::Services,
     Error, Home,
 };
@@ -97,7 +100,10 @@ pub async fn provision(
         .await;
     if matches!(outcome, Ok(_) | Err(Error::Untrusted(_))) {
         // Done or refused: U has served. Another try is a new provisioning with a new K.
-        Journal::remove(home, record.node_id())?;
+        Journal::remove(home, record.node_id(), Kind::Provisioning)?;
+    }
+    if outcome.is_ok() {
+        recovery::newest_in_use(home, record.node_id())?;
     }
     let Followed { state, combined_ms } = outcome?;
     let ek = match record.belief() {
@@ -159,7 +165,7 @@ impl Run<'_> {
     async fn journal(&mut self, record: &CheckedRecord) -> Result<Journal, Error> {
         let node = record.node_id();
         let fingerprint = self.options.inputs.fingerprint()?;
-        if let Some(journal) = Journal::load(self.home, node)? {
+        if let Some(journal) = Journal::load(self.home, node, Kind::Provisioning)? {
             if journal.fits(&fingerprint, record.generation(), record.ak_digest()) {
                 self.timeline
                     .step("resumed", "going on with the same K as before");
@@ -169,74 +175,104 @@ impl Run<'_> {
                 "restarted",
                 "inputs or AK differ from the run that was cut short: new K",
             );
-            Journal::remove(self.home, node)?;
+            Journal::remove(self.home, node, Kind::Provisioning)?;
         }
-        let (items, serials) = self.items(record).await?;
-        let key = BootstrapKey::generate().map_err(failed)?;
-        let (share_u, share_v) = key.split().map_err(failed)?;
-        let envelope = seal_envelope(&key, node.as_str(), &Envelope { items })
-            .map_err(|error| Error::Usage(error.to_string()))?;
+        let unattended = self.unattended(record).await?;
         let inputs = &self.options.inputs;
-        let latch = latch_digest(&inputs.volume, key.latch_secret().as_slice());
-        let enrolment = Enrolment {
-            label: self.label(record),
-            generation: record.generation(),
-            ak_digest: record.ak_digest().as_slice().into(),
-            share_v: share_v.expose().as_slice().into(),
-            envelope: envelope.into(),
-            latched_pcr15: latched_pcr15(&latch).as_slice().into(),
-            boot_policy: inputs.policies.boot.source.clone(),
-            runtime_policy: inputs.policies.runtime.source.clone(),
-            interval_seconds: inputs.interval,
-            addresses: inputs.addresses.clone(),
-            serials,
-            on_failure: inputs.on_failure,
-            unattended: None,
-        };
-        let journal = Journal::begin(self.home, node, &fingerprint, &share_u, enrolment)?;
-        self.timeline
-            .step("sealed", "K made and split, payload sealed under K");
-        Ok(journal)
-    }
-
-    fn label(&self, record: &CheckedRecord) -> String {
-        let given = self.options.inputs.label.clone();
-        given.unwrap_or_else(|| record.node_id().short().to_owned())
-    }
-
-    /// The payload, and the serial numbers of the certificates in it.
-    async fn items(&mut self, record: &CheckedRecord) -> Result<(Vec<Item>, Vec<String>), Error> {
-        let mut items = self.options.inputs.items(record.node_id())?;
-        let mut serials = Vec::new();
-        if self.options.inputs.certificate {
-            let (item, serial) = self.certificate(record).await?;
-            items.push(item);
-            serials.push(serial);
+        let fresh = Maker {
+            home: self.home,
+            services: self.services,
+            inputs,
+            deadline: &self.options.deadline,
+            timeline: &mut self.timeline,
         }
-        Ok((items, serials))
+        .make(record, unattended)
+        .await?;
+        Journal::begin(
+            self.home,
+            node,
+            Kind::Provisioning,
+            &fingerprint,
+            &fresh.share_u,
+            fresh.enrolment,
+        )
     }
 
-    async fn certificate(&mut self, record: &CheckedRecord) -> Result<(Item, String), Error> {
-        let label = self.label(record);
-        let (key_pem, csr) = new_key_and_csr(&label).map_err(failed)?;
-        let request = IssueRequest {
-            node_id: record.node_id().clone(),
-            label,
-            csr: csr.into(),
+    /// What the enrolment says of boots with nobody here. A node that waits already is appraised first: its PCR policy
+    /// then is there before V is, which a volume with a key under an earlier K needs.
+    async fn unattended(&mut self, record: &CheckedRecord) -> Result<Option<Unattended>, Error> {
+        let Some(wanted) = &self.options.inputs.unattended else {
+            return Ok(None);
         };
-        let services = self.services;
-        let issued = persist(&self.options.deadline, &mut self.timeline, || {
-            services.issue(&request)
-        })
-        .await?;
-        self.timeline
-            .step("certificate", format!("serial {}", issued.serial));
-        let identity = Identity {
-            certificate_pem: issued.certificate_pem,
-            key_pem: key_pem.to_string(),
-            chain_pem: issued.chain_pem,
+        let boot = &self.options.inputs.policies.boot.source;
+        let key = unattended::owner_key(self.home, boot, record.node_id())?;
+        let authorities = wanted.authorities(&key);
+        let pcr_policies = self.preview(record, &key, wanted.pcrs.as_deref()).await?;
+        Ok(Some(Unattended {
+            share_id: ShareId::fresh().map_err(failed)?,
+            authorities: authorities.iter().map(to_wire).collect(),
+            pcr_policies: pcr_policies.into_iter().collect(),
+            staged: false,
+        }))
+    }
+
+    /// The PCR policy of the boot in which the node waits now, once our own appraisal has found it good.
+    async fn preview(
+        &mut self,
+        record: &CheckedRecord,
+        key: &AuthorityKey,
+        pcrs: Option<&[u8]>,
+    ) -> Result<Option<SignedPcrPolicy>, Error> {
+        match self.look_early(record, key, pcrs).await {
+            // There is time for it later.
+            Err(error) if error.is_transient() => Ok(None),
+            Err(Error::NotFound(_)) => Ok(None),
+            other => other,
+        }
+    }
+
+    async fn look_early(
+        &mut self,
+        record: &CheckedRecord,
+        key: &AuthorityKey,
+        pcrs: Option<&[u8]>,
+    ) -> Result<Option<SignedPcrPolicy>, Error> {
+        let links = self.services.links(record.node_id()).await?;
+        let Some(link) = links.iter().find(|link| link.phase == Phase::Initramfs) else {
+            return Ok(None);
         };
-        Ok((Item::Identity(identity), issued.serial))
+        activate(self.services, record, link.phase).await?;
+        let everything = Wanted::Everything { ima_offset: 0 };
+        let look = look(self.services, record, link, everything).await?;
+        appraisal::boot(record, &look, &self.options.inputs.policies)?;
+        let signed = unattended::sign(key, pcrs, record, &look)?;
+        self.timeline.step("pcr-policy", told(&signed));
+        Ok(Some(signed))
+    }
+
+    /// Adds the PCR policy of the boot that was appraised, and has the verifier know it before U is given.
+    pub(super) async fn authorize(
+        &mut self,
+        record: &CheckedRecord,
+        journal: &mut Journal,
+        look: &Look,
+    ) -> Result<(), Error> {
+        let (Some(wanted), Some(enrolled)) = (
+            &self.options.inputs.unattended,
+            &journal.enrolment().unattended,
+        ) else {
+            return Ok(());
+        };
+        let boot = &journal.enrolment().boot_policy;
+        let key = unattended::owner_key(self.home, boot, record.node_id())?;
+        unattended::check_owner(&key, &enrolled.authorities)?;
+        let signed = unattended::sign(&key, wanted.pcrs.as_deref(), record, look)?;
+        if unattended::has(&enrolled.pcr_policies, &signed) {
+            return Ok(());
+        }
+        self.timeline.step("pcr-policy", told(&signed));
+        journal.authorize(self.home, signed)?;
+        self.enrol(record, journal).await.map(drop)
     }
 
     /// The policies as they count now: a name that is followed may have a newer generation than at the beginning.
@@ -255,7 +291,7 @@ impl Run<'_> {
     ) -> Result<NodeStatus, Error> {
         let (services, node) = (self.services, record.node_id());
         let enrolment = journal.enrolment();
-        LocalNode::of(node, enrolment).save(self.home)?;
+        LocalNode::of(node, enrolment, &self.options.inputs).save(self.home)?;
         let status = persist(&self.options.deadline, &mut self.timeline, || {
             services.enrol(node, enrolment)
         })
@@ -266,6 +302,7 @@ impl Run<'_> {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Failed(error.to_string())
+fn told(signed: &SignedPcrPolicy) -> String {
+    let pcrs: Vec<String> = signed.pcrs.iter().map(u8::to_string).collect();
+    format!("signed for this boot: PCR {}", pcrs.join(", "))
 }

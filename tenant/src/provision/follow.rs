@@ -70,7 +70,7 @@ impl<'r, 'a> Follower<'r, 'a> {
     pub(super) async fn follow(mut self, mut status: NodeStatus) -> Result<Followed, Error> {
         loop {
             refuse_untrusted(&status)?;
-            if !self.journal.confirmed() {
+            if !self.journal.confirmed() || !keeps(self.journal, &status) {
                 self.serve().await?;
             }
             if let Some(done) = self.done(&status) {
@@ -89,7 +89,8 @@ impl<'r, 'a> Follower<'r, 'a> {
     }
 
     fn done(&mut self, status: &NodeStatus) -> Option<Followed> {
-        if !self.journal.confirmed() {
+        // Until the node keeps its share this home must be able to give U once more.
+        if !self.journal.confirmed() || !keeps(self.journal, status) {
             return None;
         }
         let now = self.run.timeline.elapsed_ms();
@@ -154,7 +155,9 @@ impl<'r, 'a> Follower<'r, 'a> {
             (Some(link), _) if self.served.as_ref() != Some(&link.exporter) => {
                 self.serve_link(link).await
             }
-            (None, Some(link)) if self.journal.sent() => self.look_at_latch(link).await,
+            (None, Some(link)) if self.journal.sent() && !self.journal.confirmed() => {
+                self.look_at_latch(link).await
+            }
             _ => Ok(()),
         }
     }
@@ -179,6 +182,7 @@ impl<'r, 'a> Follower<'r, 'a> {
             "appraised",
             "own appraisal of quote, boot log and measurement list: good",
         );
+        self.run.authorize(self.record, self.journal, &look).await?;
         self.send_share(&booted).await?;
         self.served = Some(link.exporter.clone());
         Ok(())
@@ -251,6 +255,9 @@ impl<'r, 'a> Follower<'r, 'a> {
     }
 
     fn confirm(&mut self, how: &str) -> Result<(), Error> {
+        if self.journal.confirmed() {
+            return Ok(());
+        }
         self.journal.confirm(self.run.home)?;
         self.run.timeline.step("confirmed", how);
         Ok(())
@@ -261,7 +268,13 @@ fn has(refusal: &Refusal, code: &str) -> bool {
     refusal.reasons.iter().any(|reason| reason.code == code)
 }
 
-fn refuse_untrusted(status: &NodeStatus) -> Result<(), Error> {
+/// Whether the node needs U from here no more.
+fn keeps(journal: &Journal, status: &NodeStatus) -> bool {
+    journal.enrolment().unattended.is_none()
+        || (status.unattended.as_ref()).is_some_and(|kept| kept.kept_at_ms.is_some())
+}
+
+pub(super) fn refuse_untrusted(status: &NodeStatus) -> Result<(), Error> {
     if !matches!(status.state, State::Untrusted | State::Revoked) {
         return Ok(());
     }
@@ -281,6 +294,9 @@ fn refuse_untrusted(status: &NodeStatus) -> Result<(), Error> {
 }
 
 fn missing(journal: &Journal, status: &NodeStatus) -> &'static str {
+    if journal.confirmed() && !keeps(journal, status) {
+        return "K is confirmed; waiting for the node to keep its share for later boots";
+    }
     if journal.confirmed() {
         return "K is confirmed; waiting for the booted system to be trusted";
     }

@@ -8,12 +8,16 @@ use std::{
 
 use bootkeep_protocol::{limits::MAX_ADDRESSES, verifier::OnFailure, NodeId};
 use bootkeep_tpkd::{
-    document_key_id, seal_document, DocumentKey, Item, SealedText, DOCUMENT_MIME, MAX_CONTAINER,
+    document_key_id, seal_document, DocumentKey, Item, RecoveryPublic, SealedText, DOCUMENT_MIME,
+    MAX_CONTAINER,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{cli, document_key, files, policies::Policies, Error};
+use super::unattended::Unattended;
+use crate::{
+    cli, document_key, files, local::LocalNode, policies::Policies, recovery, Error, Home,
+};
 
 /// Largest LUKS key file (bytes); cryptsetup takes more, nobody uses it.
 const MAX_LUKS_KEY: u64 = 64 * 1024;
@@ -84,7 +88,14 @@ pub struct Inputs {
     pub on_failure: OnFailure,
     /// Name of the LUKS volume.
     pub volume: String,
-    luks: Item,
+    /// How it boots with nobody here.
+    pub unattended: Option<Unattended>,
+    /// The image's key; absent when the volume has a key of the node's own by now.
+    luks: Option<Item>,
+    /// Whether the volume gets a key of the node's own.
+    own_key: bool,
+    /// Whom its recovery key is sealed to.
+    recovery: Option<RecoveryPublic>,
     user_data: Option<UserData>,
     keys: Vec<DocumentKey>,
     files: Vec<Item>,
@@ -101,33 +112,83 @@ impl Inputs {
     ///
     /// # Errors
     /// [`Error::Usage`] naming what is not usable; errors of files.
-    pub fn read(options: &cli::Provision, policies: Policies) -> Result<Self, Error> {
-        let key = luks_key(&options.luks_key)?;
-        let keys = options
-            .user_data_key
-            .iter()
-            .map(|path| document_key::load(path))
-            .collect::<Result<Vec<_>, _>>()?;
+    pub fn read(home: &Home, options: &cli::Provision, policies: Policies) -> Result<Self, Error> {
+        let unattended = Unattended::read(&options.alone)?;
+        // Without U in its TPM a node gets a new K in each boot, and nobody has the one before: its volume keeps the
+        // image's key.
+        let own_key = unattended.is_some() && !options.alone.keep_image_key;
+        let payload = Payload::read(&options.payload)?;
         Ok(Self {
             label: options.label.as_deref().map(checked_label).transpose()?,
             interval: options.interval,
-            certificate: !options.no_certificate,
+            certificate: !options.payload.no_certificate,
             policies,
             addresses: addresses(&options.address)?,
             on_failure: options.on_failure.into(),
             volume: options.volume.clone(),
-            luks: Item::LuksKey {
-                volume: options.volume.clone(),
-                key: key.to_vec(),
-            },
-            user_data: options
-                .user_data
-                .as_deref()
-                .map(|path| user_data(path, &keys))
-                .transpose()?,
-            keys,
-            files: payload_files(options)?,
+            unattended,
+            luks: Some(luks_item(&options.luks_key, &options.volume)?),
+            own_key,
+            recovery: recovery_public(home, own_key)?,
+            user_data: payload.user_data,
+            keys: payload.keys,
+            files: payload.files,
         })
+    }
+
+    /// Reads all files for a new K of a node that was provisioned like `node`.
+    ///
+    /// # Errors
+    /// As [`Inputs::read`].
+    pub fn for_rotation(
+        home: &Home,
+        options: &cli::Rotate,
+        node: &LocalNode,
+        policies: Policies,
+    ) -> Result<Self, Error> {
+        let own_key = node.own_key;
+        let luks = options.luks_key.as_deref();
+        let payload = Payload::read(&options.payload)?;
+        let given = addresses(&options.address)?;
+        Ok(Self {
+            label: match &options.label {
+                Some(label) => Some(checked_label(label)?),
+                None => Some(node.label.clone()),
+            },
+            interval: options.interval.unwrap_or(node.interval_seconds),
+            certificate: !options.payload.no_certificate,
+            policies,
+            addresses: if given.is_empty() {
+                node.addresses.clone()
+            } else {
+                given
+            },
+            on_failure: options.on_failure.map_or(node.on_failure, Into::into),
+            volume: node.volume.clone(),
+            unattended: None,
+            luks: luks.map(|path| luks_item(path, &node.volume)).transpose()?,
+            own_key,
+            recovery: recovery_public(home, own_key)?,
+            user_data: payload.user_data,
+            keys: payload.keys,
+            files: payload.files,
+        })
+    }
+
+    /// Whether the envelope says how the volume is opened.
+    pub(super) fn opens_the_volume(&self) -> bool {
+        self.own_key || self.luks.is_some()
+    }
+
+    /// Whether the volume gets a key of the node's own.
+    #[must_use]
+    pub fn own_key(&self) -> bool {
+        self.own_key
+    }
+
+    /// Whom the volume's recovery key is sealed to.
+    pub(super) fn recovery(&self) -> Option<&RecoveryPublic> {
+        self.recovery.as_ref()
     }
 
     /// The payload's items for one node. User-data in clear is sealed under a fresh key.
@@ -135,7 +196,13 @@ impl Inputs {
     /// # Errors
     /// [`Error::Usage`] when the user-data is too large.
     pub fn items(&self, node: &NodeId) -> Result<Vec<Item>, Error> {
-        let mut items = vec![self.luks.clone()];
+        let mut items: Vec<Item> = self.luks.iter().cloned().collect();
+        if self.own_key {
+            items.push(Item::OwnKey {
+                volume: self.volume.clone(),
+                recovery: self.recovery.is_some(),
+            });
+        }
         match &self.user_data {
             Some(UserData::Plain(plain)) => {
                 let key = document_key::generate()?;
@@ -171,7 +238,12 @@ impl Inputs {
             self.certificate,
             &self.policies.boot.source,
             &self.policies.runtime.source,
-            (&self.addresses, self.on_failure),
+            (&self.addresses, self.on_failure, &self.volume),
+            (
+                self.own_key,
+                self.recovery.as_ref().map(RecoveryPublic::to_spki),
+            ),
+            self.unattended.as_ref().map(|it| (&it.pcrs, &it.vendors)),
             &self.luks,
             user_data,
             &keys,
@@ -184,12 +256,54 @@ impl Inputs {
     }
 }
 
-fn luks_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn luks_item(path: &Path, volume: &str) -> Result<Item, Error> {
     let key = files::read(path, MAX_LUKS_KEY)?;
     if key.is_empty() {
         return Err(Error::Usage(format!("{} is empty", path.display())));
     }
-    Ok(key)
+    Ok(Item::LuksKey {
+        volume: volume.to_owned(),
+        key: key.to_vec(),
+    })
+}
+
+/// A volume with a key of the node's own needs another way in: boards die, and U with them.
+fn recovery_public(home: &Home, own_key: bool) -> Result<Option<RecoveryPublic>, Error> {
+    if !own_key {
+        return Ok(None);
+    }
+    let missing = || {
+        Error::Usage(format!(
+            "{} does not exist: when the node's board dies nothing would open its disk. Run `bootkeep recovery keygen --out \
+             FILE` first, or leave the image's key in its slot with --keep-image-key",
+            home.recovery_public_path().display()
+        ))
+    };
+    recovery::public(home)?.map(Some).ok_or_else(missing)
+}
+
+/// The files of the payload, read.
+struct Payload {
+    user_data: Option<UserData>,
+    keys: Vec<DocumentKey>,
+    files: Vec<Item>,
+}
+
+impl Payload {
+    fn read(options: &cli::Payload) -> Result<Self, Error> {
+        let keys = options.user_data_key.iter();
+        let keys = keys
+            .map(|path| document_key::load(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let user_data = options.user_data.as_deref();
+        Ok(Self {
+            user_data: user_data
+                .map(|path| self::user_data(path, &keys))
+                .transpose()?,
+            files: payload_files(options)?,
+            keys,
+        })
+    }
 }
 
 fn checked_label(label: &str) -> Result<String, Error> {
@@ -229,7 +343,7 @@ fn addresses(given: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     }
 }
 
-fn payload_files(options: &cli::Provision) -> Result<Vec<Item>, Error> {
+fn payload_files(options: &cli::Payload) -> Result<Vec<Item>, Error> {
     let mut items = options
         .file
         .iter()

@@ -1,11 +1,12 @@
-//! What a provisioning must remember to be gone on with: `nodes/ID/provisioning.json`, mode 0600.
+//! What a provisioning or a rotation must remember to be gone on with: `nodes/ID/provisioning.json`, `rotation.json`, mode
+//! 0600.
 //!
 //! Written before anything that depends on it leaves this program, and removed at the end. It holds U, so that U for
 //! one K is given again after a crash and never mixed with another K.
 
 use std::{fs, io, path::PathBuf};
 
-use bootkeep_protocol::{verifier::Enrolment, Bytes, NodeId, Nonce};
+use bootkeep_protocol::{kept::SignedPcrPolicy, verifier::Enrolment, Bytes, NodeId, Nonce};
 use bootkeep_tpkd::{BootstrapKey, Share, U, V};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -21,11 +22,36 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Quotes after which U may have been sent; older ones are dropped.
 const MAX_NONCES: usize = 32;
 
-/// One provisioning under way.
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// `bootkeep provision`, `bootkeep reinstate`.
+    Provisioning,
+    /// `bootkeep rotate`.
+    Rotation,
+}
+
+impl Kind {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning.json",
+            Self::Rotation => "rotation.json",
+        }
+    }
+}
+
+fn provisioning() -> Kind {
+    Kind::Provisioning
+}
+
+/// One provisioning or rotation under way.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
     node_id: NodeId,
+    #[serde(default = "provisioning")]
+    kind: Kind,
     /// Of the inputs.
     fingerprint: Bytes,
     share_u: Bytes,
@@ -51,8 +77,8 @@ impl Drop for Journal {
     }
 }
 
-fn path(home: &Home, node: &NodeId) -> PathBuf {
-    home.node_folder(node).join("provisioning.json")
+fn path(home: &Home, node: &NodeId, kind: Kind) -> PathBuf {
+    home.node_folder(node).join(kind.file())
 }
 
 fn share(bytes: &Bytes) -> Result<Zeroizing<[u8; 32]>, Error> {
@@ -69,12 +95,14 @@ impl Journal {
     pub fn begin(
         home: &Home,
         node: &NodeId,
+        kind: Kind,
         fingerprint: &[u8; 32],
         share_u: &Share<U>,
         enrolment: Enrolment,
     ) -> Result<Self, Error> {
         let journal = Self {
             node_id: node.clone(),
+            kind,
             fingerprint: fingerprint.as_slice().into(),
             share_u: share_u.expose().as_slice().into(),
             enrolment,
@@ -90,8 +118,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Failed`] when it is damaged; errors of files.
-    pub fn load(home: &Home, node: &NodeId) -> Result<Option<Self>, Error> {
-        let path = path(home, node);
+    pub fn load(home: &Home, node: &NodeId, kind: Kind) -> Result<Option<Self>, Error> {
+        let path = path(home, node, kind);
         let text = match files::read_private(&path, MAX_FILE) {
             Err(Error::NotFound(_)) => return Ok(None),
             other => other?,
@@ -108,8 +136,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn remove(home: &Home, node: &NodeId) -> Result<(), Error> {
-        let path = path(home, node);
+    pub fn remove(home: &Home, node: &NodeId, kind: Kind) -> Result<(), Error> {
+        let path = path(home, node, kind);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(Error::File { path, source })
@@ -135,6 +163,17 @@ impl Journal {
     #[must_use]
     pub fn enrolment(&self) -> &Enrolment {
         &self.enrolment
+    }
+
+    /// Remembers the PCR policy of the boot that was appraised last, in place of those before.
+    ///
+    /// # Errors
+    /// Errors of files.
+    pub fn authorize(&mut self, home: &Home, policy: SignedPcrPolicy) -> Result<(), Error> {
+        if let Some(unattended) = &mut self.enrolment.unattended {
+            unattended.pcr_policies = vec![policy];
+        }
+        self.save(home)
     }
 
     /// U.
@@ -196,7 +235,7 @@ impl Journal {
         let text = serde_json::to_vec(self)
             .map(Zeroizing::new)
             .map_err(|error| Error::Failed(error.to_string()))?;
-        files::replace(&path(home, &self.node_id), &text, PRIVATE)
+        files::replace(&path(home, &self.node_id, self.kind), &text, PRIVATE)
     }
 }
 
@@ -234,20 +273,32 @@ mod tests {
         let node = NodeId::of_ek_public(b"ek");
         let key = BootstrapKey::generate().unwrap();
         let (u, v) = key.split().unwrap();
-        Journal::begin(&home, &node, &[1; 32], &u, enrolment(&v)).unwrap();
-        let mode = fs::metadata(path(&home, &node))
+        Journal::begin(
+            &home,
+            &node,
+            Kind::Provisioning,
+            &[1; 32],
+            &u,
+            enrolment(&v),
+        )
+        .unwrap();
+        let mode = fs::metadata(path(&home, &node, Kind::Provisioning))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let mut journal = Journal::load(&home, &node).unwrap().unwrap();
+        let mut journal = Journal::load(&home, &node, Kind::Provisioning)
+            .unwrap()
+            .unwrap();
         let nonce = Nonce::from([5; 32]);
         let good = key.confirmation(nonce.as_bytes(), node.as_str());
         assert!(!journal.sent() && !journal.confirms(&good).unwrap());
         journal.sending(&home, nonce).unwrap();
 
-        let journal = Journal::load(&home, &node).unwrap().unwrap();
+        let journal = Journal::load(&home, &node, Kind::Provisioning)
+            .unwrap()
+            .unwrap();
         assert!(journal.sent() && journal.confirms(&good).unwrap());
         assert!(!journal.confirms(&good[..31]).unwrap());
         let other = BootstrapKey::generate().unwrap();
@@ -255,8 +306,10 @@ mod tests {
         assert!(!journal.confirms(&bad).unwrap());
         assert_eq!(journal.share_u().unwrap().expose(), u.expose());
 
-        Journal::remove(&home, &node).unwrap();
-        assert!(Journal::load(&home, &node).unwrap().is_none());
+        Journal::remove(&home, &node, Kind::Provisioning).unwrap();
+        assert!(Journal::load(&home, &node, Kind::Provisioning)
+            .unwrap()
+            .is_none());
     }
 
     #[test]
@@ -265,7 +318,15 @@ mod tests {
         let home = Home::at(folder.path());
         let (u, v) = BootstrapKey::generate().unwrap().split().unwrap();
         let node = NodeId::of_ek_public(b"ek");
-        let journal = Journal::begin(&home, &node, &[1; 32], &u, enrolment(&v)).unwrap();
+        let journal = Journal::begin(
+            &home,
+            &node,
+            Kind::Provisioning,
+            &[1; 32],
+            &u,
+            enrolment(&v),
+        )
+        .unwrap();
         assert!(journal.fits(&[1; 32], 2, &[7; 32]));
         assert!(!journal.fits(&[2; 32], 2, &[7; 32]));
         assert!(!journal.fits(&[1; 32], 3, &[7; 32]));

@@ -9,17 +9,23 @@
 //! node's confirmation of K is checked
 //! verifier says trusted
 //! ```
-//! Every step may be repeated: after a crash, or when a service was away, the same command goes on with the same K.
+//! With --unattended the PCR policy of the appraised boot goes to the verifier before U to the node, and U is forgotten here
+//! only once the node keeps it. Every step may be repeated: after a crash, or when a service was away, the same command goes on with the same K.
 
+mod enrolment;
 mod flow;
 mod follow;
 mod inputs;
 mod journal;
 mod retry;
+mod rotate;
+mod unattended;
 mod watch;
 
 pub use flow::{provision, Options, Provisioned};
 pub use inputs::{FileSpec, Inputs};
-pub use journal::Journal;
+pub use journal::{Journal, Kind};
 pub use retry::{Deadline, Pauses};
+pub use rotate::{finish, rotate, settle, Rotated, Rotation};
+pub use unattended::Unattended;
 pub use watch::{Lines, Moment, Teller, Timeline, Watch};
