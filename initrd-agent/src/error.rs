@@ -45,6 +45,12 @@ pub enum GaveUp {
         /// What was last waited for or refused.
         last: String,
     },
+    /// A person at the console wants to type a passphrase.
+    #[error("somebody at the console did not want to wait; last: {last}")]
+    Asked {
+        /// What was last waited for or refused.
+        last: String,
+    },
     /// systemd did not take the key, or the volume did not open.
     #[error("the volume {volume} did not open within {seconds} s after its key was ready; does the key slot hold this key?")]
     NotOpened {

@@ -12,9 +12,11 @@
 
 #![forbid(unsafe_code)]
 
+mod collect;
 pub mod command;
 mod console;
 mod contents;
+mod deadline;
 mod derive;
 mod error;
 mod giving_up;
@@ -25,8 +27,10 @@ mod latch;
 mod link;
 mod luks;
 mod own_key;
+mod person;
 mod prompt;
 mod rekey;
+mod renew;
 mod shares;
 mod stages;
 
@@ -66,6 +70,8 @@ pub struct Settings {
     pub pcr_signatures: Vec<PathBuf>,
     /// The program.
     pub cryptsetup: PathBuf,
+    /// Where a person may ask for the passphrase's prompt.
+    pub terminal: PathBuf,
 }
 
 impl Settings {
@@ -86,6 +92,7 @@ impl Settings {
                 "/run/systemd/tpm2-pcr-signature.json".into(),
             ],
             cryptsetup: "/sbin/cryptsetup".into(),
+            terminal: "/dev/console".into(),
         }
     }
 

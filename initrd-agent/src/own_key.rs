@@ -3,12 +3,15 @@
 //! A LUKS2 token says which: `{"type":"bootkeep","keyslots":["1"],"key_id":"…"}`. Tokens are not authenticated; a wrong one
 //! makes a key be tried that does not open the volume, nothing more.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bootkeep_tpkd::{luks_key_id, BootstrapKey};
 use zeroize::Zeroizing;
 
-use crate::luks::{self, Slots};
+use crate::{
+    luks::{self, Slots},
+    rekey,
+};
 
 /// Token of a key of the node's own.
 pub(crate) const OWN: &str = "bootkeep";
@@ -59,7 +62,7 @@ impl Candidates {
         let named = self
             .own
             .iter()
-            .find(|own| disks.iter().any(|slots| slots.names(OWN, &own.id)));
+            .find(|own| disks.iter().any(|(_, slots)| slots.names(OWN, &own.id)));
         let own = |own: &OwnKey| Zeroizing::new(own.key.to_vec());
         named
             .map(own)
@@ -69,8 +72,26 @@ impl Candidates {
     }
 }
 
-/// What the LUKS2 headers of this machine's disks say.
-fn disks(sys_block: &Path, devices: &Path) -> Vec<Slots> {
+impl Candidates {
+    /// Whether one of the keys opens the volume as far as its header tells. No when a disk's token names an own key of
+    /// another K: then the image's key is tried, which is the way back with a recovery key.
+    pub(crate) fn fit(&self, sys_block: &Path, devices: &Path, cryptsetup: &Path) -> bool {
+        let disks = disks(sys_block, devices);
+        let named = |slots: &Slots| self.own.iter().any(|own| slots.names(OWN, &own.id));
+        if disks.iter().any(|(_, slots)| named(slots)) {
+            return true;
+        }
+        let mut others = disks.iter().filter(|(_, slots)| slots.token(OWN).is_some());
+        let Some((device, _)) = others.next() else {
+            return true;
+        };
+        let opens = |image: &Zeroizing<Vec<u8>>| rekey::opens(cryptsetup, device, image);
+        self.image.as_ref().is_some_and(opens)
+    }
+}
+
+/// The disks of this machine with what their LUKS2 headers say.
+fn disks(sys_block: &Path, devices: &Path) -> Vec<(PathBuf, Slots)> {
     let Ok(entries) = std::fs::read_dir(sys_block) else {
         return Vec::new();
     };
@@ -82,6 +103,9 @@ fn disks(sys_block: &Path, devices: &Path) -> Vec<Slots> {
             !SKIPPED.iter().any(|skipped| name.starts_with(skipped))
         })
         .take(MAX_DEVICES)
-        .filter_map(|name| luks::slots(&devices.join(name)).ok())
+        .filter_map(|name| {
+            let device = devices.join(name);
+            luks::slots(&device).ok().map(|slots| (device, slots))
+        })
         .collect()
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! token "unfinished"  →  slot and token of the own key  →  slot and token of the recovery key
+//!   →  (the next U is kept in the TPM)
 //!   →  slots of older own and recovery keys removed  →  slots that the image's key opens removed  →  token removed
 //! ```
 //! The keys have 256 bits, so their slots need no slow key derivation: opening the volume gets faster, too.
@@ -60,8 +61,8 @@ pub(crate) struct Rekey {
 }
 
 impl Rekey {
-    /// Makes it; whether anything was to do.
-    pub(crate) fn run(&self) -> Result<bool, RekeyError> {
+    /// Adds the new keys; whether there is anything to do. The old ones still open the volume.
+    pub(crate) fn add_new(&self) -> Result<bool, RekeyError> {
         let slots = self.slots()?;
         let unfinished = slots.token(UNFINISHED).is_some();
         if !unfinished && slots.names(OWN, &self.own.id) && self.recovered(&slots) {
@@ -74,16 +75,21 @@ impl Rekey {
         if let Some(recovery) = &self.recovery {
             self.add(recovery.as_bytes(), RECOVERY, unfinished)?;
         }
+        Ok(true)
+    }
+
+    /// Removes the old keys.
+    pub(crate) fn remove_old(&self) -> Result<(), RekeyError> {
         self.remove_older()?;
         if let Some(image) = &self.image {
             if image.as_slice() != self.own.key.as_slice() {
                 self.remove_key(image)?;
             }
         }
-        if let Some(token) = self.slots()?.token(UNFINISHED) {
-            self.remove_token(token)?;
+        match self.slots()?.token(UNFINISHED) {
+            Some(token) => self.remove_token(token),
+            None => Ok(()),
         }
-        Ok(true)
     }
 
     fn recovered(&self, slots: &Slots) -> bool {
@@ -175,15 +181,33 @@ impl Rekey {
     }
 
     fn cryptsetup(&self, action: &str) -> Command {
-        let mut command = Command::new(&self.cryptsetup);
-        command
-            .arg(action)
-            .arg("--batch-mode")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        command
+        command(&self.cryptsetup, action)
     }
+}
+
+/// Whether a key opens a slot of this device. Slow when its slots are.
+pub(crate) fn opens(cryptsetup: &Path, device: &Path, key: &[u8]) -> bool {
+    let test = || {
+        let file = secret(key)?;
+        let mut command = command(cryptsetup, "open");
+        command
+            .args(["--test-passphrase", "--key-file"])
+            .arg(path(&file))
+            .arg(device);
+        finish("open --test-passphrase", command.spawn()?)
+    };
+    test().is_ok()
+}
+
+fn command(cryptsetup: &Path, action: &str) -> Command {
+    let mut command = Command::new(cryptsetup);
+    command
+        .arg(action)
+        .arg("--batch-mode")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
 }
 
 /// How an error begins that says: this key opens no slot.

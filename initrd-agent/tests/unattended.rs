@@ -35,6 +35,7 @@ struct Set {
     shares: Vec<(ShareId, Share<V>)>,
     next: (ShareId, Share<V>),
     boots: bool,
+    luks_key: Vec<u8>,
 }
 
 fn fresh() -> (ShareId, Share<V>) {
@@ -49,6 +50,7 @@ impl Set {
             shares: vec![fresh()],
             next: fresh(),
             boots: true,
+            luks_key: LUKS_KEY.to_vec(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Set {
         let items = vec![
             Item::LuksKey {
                 volume: VOLUME.into(),
-                key: LUKS_KEY.to_vec(),
+                key: self.luks_key.clone(),
             },
             Item::OwnKey {
                 volume: VOLUME.into(),
@@ -195,8 +197,8 @@ async fn boot(machine: &mut Machine, sets: &[&Set], u: Option<&Share<U>>) -> Boo
         let mut holders = Holders { link, open, sets };
         holders.quotes().await;
         let done = holders.give(holders.v()).await;
-        if let Some(u) = u {
-            assert!(!done && holders.give(holders.u(u)).await);
+        if let (Some(u), false) = (u, done) {
+            assert!(holders.give(holders.u(u)).await);
         }
         let (mut kept, mut claims) = (None, Vec::new());
         while let Some(frame) = holders.link.next().await {
@@ -284,6 +286,7 @@ async fn an_old_v_is_worth_nothing() {
         shares: set.shares.clone(),
         next: fresh(),
         boots: true,
+        luks_key: LUKS_KEY.to_vec(),
     };
     let first = boot(&mut machine, &[&set], Some(&set.first_u())).await;
     set.acknowledged(first.kept.unwrap());
@@ -370,6 +373,56 @@ async fn provisioned_anew_the_machine_still_finds_the_key_of_its_volume() {
     assert!(machine.opens(&new.own_key()) && !machine.opens(&old.own_key()));
 }
 
+/// The kernel was updated and nobody has signed it: the owner provisions again, and the volume's key is of a K whose U does
+/// not open in this boot. The agent waits until the verifier has a PCR policy for it.
+#[tokio::test]
+async fn a_volume_of_another_k_is_waited_for() {
+    let (mut machine, mut old) = provisioned().await;
+    old.boots = false;
+    let new = Set::new();
+    machine.reboot();
+    let agent = machine.agent();
+    let cryptsetup = machine.cryptsetup();
+    let verifier = async {
+        let mut link = machine.verifier.link().await;
+        let open = link.accept_any().await;
+        let mut holders = Holders {
+            link,
+            open,
+            sets: &[&new, &old],
+        };
+        holders.quotes().await;
+        let mut unsigned = holders.v();
+        unsigned.kept.as_mut().unwrap().policies.clear();
+        assert!(!holders.give(unsigned).await);
+        assert!(holders.give(holders.u(&new.first_u())).await);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        assert!(!holders.give(holders.v()).await);
+        while holders.link.next().await.is_some() {}
+    };
+    let (unlocked, ()) = tokio::join!(agent.unlock(), verifier);
+    unlocked.unwrap();
+    assert_eq!(cryptsetup.join().unwrap(), old.own_key());
+    assert!(machine.opens(&new.own_key()) && !machine.opens(&old.own_key()));
+}
+
+/// Another board: nothing is known of the K before, and the owner gives the recovery key in the image key's place.
+#[tokio::test]
+async fn the_recovery_key_brings_a_volume_to_a_new_machine() {
+    let (machine, old) = provisioned().await;
+    let mut other = Machine::booting(60).await;
+    other.take_disk(&machine);
+    let mut owner = Set::new();
+    owner.luks_key = old.recovery_key();
+    let moved = boot(&mut other, &[&owner], Some(&owner.first_u())).await;
+    moved.unlocked.unwrap();
+    assert_eq!(moved.given, old.recovery_key());
+    for key in [old.own_key(), old.recovery_key()] {
+        assert!(!other.opens(&key));
+    }
+    assert!(other.opens(&owner.own_key()) && other.opens(&owner.recovery_key()));
+}
+
 /// Power cuts while the volume's keys are exchanged: cryptsetup ends after so many runs.
 #[tokio::test]
 async fn an_exchange_of_keys_cut_at_any_run_is_finished_by_the_next_boot() {
@@ -394,7 +447,7 @@ async fn an_exchange_of_keys_cut_at_any_run_is_finished_by_the_next_boot() {
         assert_eq!(cut.claims[0].code, "rekey-failed", "{runs}");
         machine.set_cryptsetup("/sbin/cryptsetup".as_ref());
         machine.reboot();
-        // Without an acknowledgement the tenant's first split is still good.
+        // Without an acknowledgement the tenant's first split is still good; the TPM may have the next one already.
         let first_u = set.first_u();
         set.begin_boot();
         let next = boot(&mut machine, &[&set], Some(&first_u)).await;

@@ -259,6 +259,20 @@ async fn a_person_may_open_the_volume_and_the_boot_gets_no_key_any_more() {
     assert!(matches!(again, Err(GaveUp::AlreadyLatched)), "{again:?}");
 }
 
+#[tokio::test]
+async fn a_person_at_the_console_need_not_wait_for_the_deadline() {
+    let mut machine = Machine::booting(100_000).await;
+    machine.typed(b"help\np\n");
+    let agent = machine.agent();
+    let cryptsetup = machine.cryptsetup();
+    agent.unlock_or_ask().await.unwrap();
+    assert_eq!(cryptsetup.join().unwrap(), b"");
+    assert_ne!(machine.pcr15(), [0; 32], "shares could still be asked for");
+    let handed: ForAgent = machine.handover().take("agent.json").unwrap().unwrap();
+    assert_eq!(handed.claims[0].code, "unlocked-by-passphrase");
+    assert!(handed.claims[0].detail.contains("did not want to wait"));
+}
+
 /// A25: a disk with a copied UUID, which the owner's key does not open, and a person who opens it.
 #[tokio::test]
 async fn a_volume_that_a_person_has_opened_gets_no_hand_over_and_no_latch() {

@@ -40,6 +40,17 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// A person may type a passphrase, and types this at the console once the agent listens there.
+    pub(crate) fn typed(&mut self, text: &'static [u8]) {
+        self.settings.config.passphrase = true;
+        let terminal = self.settings.terminal.clone();
+        nix::unistd::mkfifo(&terminal, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::thread::spawn(move || {
+            let mut keyboard = File::options().write(true).open(terminal).unwrap();
+            keyboard.write_all(text).unwrap();
+        });
+    }
+
     /// Gives up after `deadline` seconds.
     pub(crate) async fn booting(deadline: u64) -> Self {
         let verifier = Verifier::start().await;
@@ -78,6 +89,7 @@ impl Machine {
             devices: folder.path().join("dev"),
             pcr_signatures: vec![folder.path().join("pcr-signature.json")],
             cryptsetup: "/sbin/cryptsetup".into(),
+            terminal: folder.path().join("terminal"),
         };
         Self {
             verifier,
@@ -118,6 +130,12 @@ impl Machine {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Puts a copy of another machine's disk in the place of its own.
+    pub(crate) fn take_disk(&self, other: &Self) {
+        let of = |machine: &Self| machine.settings.devices.join("disk");
+        std::fs::copy(of(other), of(self)).unwrap();
     }
 
     /// Whether a key opens the disk.
