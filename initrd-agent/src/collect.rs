@@ -166,11 +166,18 @@ impl<'a> Collector<'a> {
                 envelope: of.envelope,
             });
         }
-        let derived = self.derived(reunited)?.map(Box::new);
-        Ok(derived.map_or(Outcome::Waiting, |derived| Outcome::Known {
-            confirmation,
-            derived,
-        }))
+        match self.derived(reunited) {
+            Ok(None) => Ok(Outcome::Waiting),
+            Ok(Some(derived)) => Ok(Outcome::Known {
+                confirmation,
+                derived: Box::new(derived),
+            }),
+            Err(problem) => {
+                // A wrong K is forgotten, as wrong shares are.
+                self.pending = None;
+                Err(problem)
+            }
+        }
     }
 
     fn received(&mut self, request: &ShareRequest) -> Refusable<Taken> {
