@@ -27,8 +27,6 @@ pub const UNATTENDED: &str = "--unattended";
 
 /// The step that the verifier logs when it has sent V.
 pub const SENT: &str = "step=\"share-v-sent\"";
-/// Characters of a recovery key: eight groups of eight with dashes between.
-const RECOVERY_KEY: usize = 71;
 /// How long the acknowledgement of a new U may take after the root is open.
 const ACKNOWLEDGED: Duration = Duration::from_secs(60);
 
@@ -39,7 +37,7 @@ fn offline_key(owner: &Owner) -> PathBuf {
 /// Makes the key that recovery keys are sealed to.
 fn make_recovery_keys(owner: &Owner) -> Result<()> {
     let mut keygen = owner.bootkeep();
-    keygen.args(["recovery", "keygen", "--key"]);
+    keygen.args(["recovery", "keygen", "--out"]);
     command::output(keygen.arg(offline_key(owner))).map(drop)
 }
 
@@ -283,13 +281,11 @@ impl<'a> Unattended<'a> {
     /// # Errors
     /// When `bootkeep recovery show` does not tell.
     pub fn recovery_key(&self) -> Result<String> {
-        let key = offline_key(&self.stage.owner);
-        let show = ["recovery", "show", &self.node, "--key"];
-        let shown = command::output(self.stage.owner.bootkeep().args(show).arg(key))?;
-        let is_key = |word: &&str| word.len() == RECOVERY_KEY && word.contains('-');
-        let key = shown.split_whitespace().find(is_key);
-        let key = key.with_context(|| format!("no recovery key in {shown}"))?;
-        Ok(key.to_owned())
+        let key = offline_key(&self.stage.owner).display().to_string();
+        let show = ["recovery", "show", &self.node, "--key", &key];
+        let shown = self.stage.owner.json(&show)?;
+        let key = shown["keys"][0]["key"].as_str();
+        Ok(key.context("no recovery key is told")?.to_owned())
     }
 
     /// Waits until the node has told the verifier this; gives the words.
