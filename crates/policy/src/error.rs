@@ -46,6 +46,17 @@ pub enum PolicyError {
         /// Why.
         problem: String,
     },
+    /// A policy has rules on what cannot be foretold.
+    #[error("the boot policy has rules on PCR {pcr}, which cannot be foretold: {problem}")]
+    Open {
+        /// Which.
+        pcr: u8,
+        /// The event and why.
+        problem: String,
+    },
+    /// A boot that adding alternatives does not make acceptable.
+    #[error("the next boot is not acceptable by the rules of the policy, whatever digests are added: {0}")]
+    NextBoot(String),
     /// A PCR that no boot policy may name.
     #[error("PCR {0} cannot be in a boot policy: only 0 to 9 and 11 to 14 can (10 is IMA's, 15 is the latch)")]
     Pcr(u8),

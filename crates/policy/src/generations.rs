@@ -203,12 +203,13 @@ impl Live<'_, BootPolicy> {
         self,
         quoted: &PcrValues,
         log: Option<&EventLog>,
+        signatures: Option<&[u8]>,
         clock: &ClockFacts,
         reasons: &mut Reasons,
     ) {
         self.one_accepts(reasons, |policy, reasons| {
             clock.check(policy.unsafe_clock(), reasons);
-            policy.check(quoted, log, reasons);
+            policy.check(quoted, log, signatures, reasons);
         });
     }
 }
@@ -224,9 +225,23 @@ impl Live<'_, BootPolicy> {
         log: Option<&EventLog>,
         clock: Option<&ClockInfo>,
     ) -> Result<(), Refusal> {
+        self.dry_run_with(quoted, log, None, clock)
+    }
+
+    /// The same with the signatures of PCR 11 that the node showed (`.pcrsig`).
+    ///
+    /// # Errors
+    /// [`Refusal`] with every reason.
+    pub fn dry_run_with(
+        self,
+        quoted: &PcrValues,
+        log: Option<&EventLog>,
+        signatures: Option<&[u8]>,
+        clock: Option<&ClockInfo>,
+    ) -> Result<(), Refusal> {
         let facts = clock.map_or_else(ClockFacts::default, |clock| ClockFacts::of(clock, None));
         let mut reasons = Reasons::default();
-        self.check(quoted, log, &facts, &mut reasons);
+        self.check(quoted, log, signatures, &facts, &mut reasons);
         reasons.verdict()
     }
 }

@@ -6,22 +6,17 @@ mod boot_log;
 
 use std::collections::BTreeSet;
 
-use boot_log::{sha256, wide, Boot, GrubFiles, COMMAND_LINE};
-use bootkeep_evidence::{
-    eventlog::{EventLog, Guid},
-    pe::PeImage,
-    PcrValues,
+use boot_log::{
+    images::{authenticode, uki_boot, KERNEL_50, KERNEL_56, UKI_50, UKI_56},
+    sha256, wide, Boot, GrubFiles, COMMAND_LINE,
 };
+use bootkeep_evidence::{eventlog::EventLog, PcrValues};
 use bootkeep_policy::{
     as_qemu_hands_over, initramfs_values, kernel_version, predict, NewConfig, NewKernel, NewLoader,
     NewUki, NextBoot, PredictError, Predicted, Rename, UkiError, Why,
 };
 use proptest::prelude::*;
 
-const KERNEL_50: &[u8] = include_bytes!("data/boot/kernel-50.efi");
-const KERNEL_56: &[u8] = include_bytes!("data/boot/kernel-56.efi");
-const UKI_50: &[u8] = include_bytes!("data/boot/uki-50.efi");
-const UKI_56: &[u8] = include_bytes!("data/boot/uki-56.efi");
 const SIGNED: &[u8] = include_bytes!("data/boot/signed.efi");
 const PCR11: [&str; 2] = [
     include_str!("data/boot/uki-50.pcr11"),
@@ -29,10 +24,6 @@ const PCR11: [&str; 2] = [
 ];
 /// A kernel that QEMU gave to OVMF.
 const OVMF: &[u8] = include_bytes!("../../../fuzz/corpus/event_log/debian12-ovmf.bin");
-
-fn authenticode(bytes: &[u8]) -> [u8; 32] {
-    PeImage::parse(bytes).unwrap().authenticode()
-}
 
 /// PCRs in which two boots differ.
 fn changed(old: &EventLog, new: &EventLog) -> Vec<u8> {
@@ -50,71 +41,6 @@ fn foretold(boot: &Boot, next: &NextBoot) -> Predicted {
 fn open(predicted: &Predicted) -> Vec<(u8, &Why)> {
     let all = predicted.open.iter();
     all.map(|open| (open.pcr, &open.why)).collect()
-}
-
-/// A boot of a made image: what systemd-boot, systemd-stub 252 and Linux 6.1 measure.
-fn uki_boot(image: &[u8], kernel: &[u8], version: &str) -> Boot {
-    let contents = |name: &str| {
-        let image = PeImage::parse(image).unwrap();
-        image.section(name).unwrap().contents().into_owned()
-    };
-    let mut boot = Boot::firmware(true);
-    boot.authority(Guid::SECURITY_DATABASE, "db", boot_log::db_signatures()[1])
-        .image(
-            sha256(b"systemd-boot"),
-            "\\EFI\\systemd\\systemd-bootx64.efi",
-        )
-        .image(authenticode(image), "\\EFI\\Linux\\debian.efi");
-    for name in [".linux", ".osrel", ".cmdline", ".initrd", ".pcrpkey"] {
-        boot.section(name, &contents(name));
-    }
-    boot.image(authenticode(kernel), "kernel in the image");
-    let line = format!("root=/dev/mapper/cryptroot ro quiet v{version}\0");
-    let mut initrd = contents(".initrd");
-    initrd.resize(initrd.len().next_multiple_of(4), 0);
-    for (name, section) in [
-        ("tpm2-pcr-signature.json", ".pcrsig"),
-        ("tpm2-pcr-public-key.pem", ".pcrpkey"),
-    ] {
-        initrd.extend(cpio(name, &contents(section)));
-    }
-    boot.kernel_stub(&wide(&line), &initrd).left_firmware();
-    boot
-}
-
-/// The archive as cpio(5) describes it, written out once more.
-fn cpio(name: &str, contents: &[u8]) -> Vec<u8> {
-    let mut all = Vec::new();
-    let path = format!(".extra/{name}");
-    for (head, name, contents) in [
-        ("000000010000416d", ".extra", &[][..]),
-        ("0000000200008124", path.as_str(), contents),
-    ] {
-        all.extend(format!("070701{head}{:016x}{:08x}{:08x}", 0, 1, 0).bytes());
-        all.extend(
-            format!(
-                "{:08x}{:032x}{:08x}{:08x}",
-                contents.len(),
-                0,
-                name.len() + 1,
-                0
-            )
-            .bytes(),
-        );
-        all.extend(name.bytes());
-        all.push(0);
-        all.resize(all.len().next_multiple_of(4), 0);
-        all.extend(contents);
-        all.resize(all.len().next_multiple_of(4), 0);
-    }
-    all.extend(
-        format!(
-            "070701{:032x}{:08x}{:048x}0000000B{:08x}TRAILER!!!\0\0\0\0",
-            0, 1, 0, 0
-        )
-        .bytes(),
-    );
-    all
 }
 
 fn new_uki(bytes: &[u8]) -> NextBoot {

@@ -12,6 +12,7 @@ mod verdict;
 
 use bootkeep_evidence::{eventlog::EventLog, ima::Entry, ClockInfo, PcrValues};
 use bootkeep_protocol::{
+    limits::MAX_PCR_SIGNATURES,
     link::{Claim, Evidence},
     Phase,
 };
@@ -183,9 +184,13 @@ fn whole(
     let facts = clock::check_forward(previous.as_ref(), &clock, &mut reasons);
     check_latch(pcrs, pcr15, &mut reasons);
     match event_log(evidence) {
-        Ok(log) => policies
-            .boot
-            .check(pcrs, log.as_ref(), &facts, &mut reasons),
+        Ok(log) => policies.boot.check(
+            pcrs,
+            log.as_ref(),
+            signatures(evidence),
+            &facts,
+            &mut reasons,
+        ),
         Err(refusal) => reasons.append_refusal(&refusal),
     }
     let advance = ima.advance(pcrs, evidence, policies.runtime, &mut reasons);
@@ -208,6 +213,12 @@ fn event_log(evidence: &Evidence) -> Result<Option<EventLog>, Refusal> {
         .map(|bytes| EventLog::parse(bytes.as_slice()))
         .transpose()
         .map_err(|error| Refusal::of("event-log-malformed", error.to_string()))
+}
+
+/// Signatures of PCR 11 that the node's unified kernel image carries. They prove themselves or nothing.
+fn signatures(evidence: &Evidence) -> Option<&[u8]> {
+    let bytes = evidence.pcr_signatures.as_ref()?.as_slice();
+    (bytes.len() <= MAX_PCR_SIGNATURES).then_some(bytes)
 }
 
 fn check_latch(pcrs: &PcrValues, expected: &[u8; 32], reasons: &mut Reasons) {

@@ -182,7 +182,15 @@ pub struct StageRule {
     pub before_separator: bool,
 }
 
-/// A digest or a signer: exactly one of the two.
+/// What PCR 11 says of the kernel in a unified kernel image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pcr11 {
+    /// A key of the rule `uki.signed` signed its value.
+    Signed,
+}
+
+/// A digest, a signer, or the signature of PCR 11: exactly one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageSource {
@@ -192,6 +200,10 @@ pub struct StageSource {
     /// What verified it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<SignerRule>,
+    /// For the kernel inside a unified kernel image: systemd-stub, which an earlier stage vouches for, starts what it has
+    /// measured into PCR 11.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcr11: Option<Pcr11>,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,

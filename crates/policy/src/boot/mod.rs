@@ -20,14 +20,14 @@ mod v1;
 mod validate;
 mod warnings;
 
-use bootkeep_evidence::{eventlog::EventLog, PcrValues};
+use bootkeep_evidence::{eventlog::EventLog, ClockInfo, PcrValues};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use document::{
-    CommandLineRule, FileRule, FirmwareRule, GrubRule, KeyRule, Listed, PcrSignature, PhaseRule,
-    RulePolicy, SbatRule, SecureBoot, Separators, SignedRule, SignerRule, StageRule, StageSource,
-    UkiRule, Unlisted,
+    CommandLineRule, FileRule, FirmwareRule, GrubRule, KeyRule, Listed, Pcr11, PcrSignature,
+    PhaseRule, RulePolicy, SbatRule, SecureBoot, Separators, SignedRule, SignerRule, StageRule,
+    StageSource, UkiRule, Unlisted,
 };
 pub use known_good::{KnownGoodOptions, MadeBootPolicy, RuleChoice};
 pub use pattern::Pattern;
@@ -89,6 +89,20 @@ impl BootPolicy {
         options: &KnownGoodOptions,
     ) -> Result<MadeBootPolicy, PolicyError> {
         known_good::make(boots, options)
+    }
+
+    /// Accepts the foretold boot, too, and what it accepted before. Digests, commands and words of command lines are added
+    /// where the policy lists such; rules on keys, on Secure Boot, on what a command line must and must not have stay.
+    ///
+    /// # Errors
+    /// [`PolicyError::Open`] when a rule decides on a PCR that cannot be foretold, [`PolicyError::NextBoot`] when the boot
+    /// is still refused.
+    pub fn extended(
+        &self,
+        next: &Predicted,
+        clock: ClockInfo,
+    ) -> Result<MadeBootPolicy, PolicyError> {
+        known_good::extend(self, next, clock)
     }
 
     /// Reads a JSON document.
@@ -252,14 +266,20 @@ impl BootPolicy {
     }
 
     /// The event-log rules, then the PCR values. Each reason names the event, the PCR and the rule.
-    pub(crate) fn check(&self, quoted: &PcrValues, log: Option<&EventLog>, reasons: &mut Reasons) {
+    pub(crate) fn check(
+        &self,
+        quoted: &PcrValues,
+        log: Option<&EventLog>,
+        signatures: Option<&[u8]>,
+        reasons: &mut Reasons,
+    ) {
         match self {
             _ if self.is_empty() => reasons.add(
                 "boot-policy-empty",
                 "the boot policy asks for nothing: it accepts nothing",
             ),
             Self::Values(policy) => policy.check(quoted, log, reasons),
-            Self::Rules(policy) => rules::check(policy, quoted, log, reasons),
+            Self::Rules(policy) => rules::check(policy, quoted, log, signatures, reasons),
         }
     }
 }

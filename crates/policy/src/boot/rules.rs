@@ -71,15 +71,34 @@ fn closed(policy: &RulePolicy) -> BTreeSet<u8> {
     pcrs
 }
 
+/// PCRs on whose contents the policy decides: an unknown event or value there is refused.
+pub(super) fn decided(policy: &RulePolicy) -> BTreeSet<u8> {
+    let mut pcrs = closed(policy);
+    pcrs.extend(policy.pcrs.keys());
+    let line = policy.kernel_command_line.as_ref();
+    let exact = line.is_some_and(|line| !line.exact.is_empty());
+    if exact || !policy.initrd.is_empty() {
+        pcrs.insert(9);
+    }
+    if line.is_some() {
+        pcrs.extend([8, 12]);
+    }
+    pcrs
+}
+
+/// `signatures`: `.pcrsig` documents that came with the evidence.
 pub(super) fn check(
     policy: &RulePolicy,
     quoted: &PcrValues,
     log: Option<&EventLog>,
+    signatures: Option<&[u8]>,
     reasons: &mut Reasons,
 ) {
     let read = read(policy);
     match log {
-        Some(log) if !read.is_empty() => check_log(policy, &read, quoted, log, reasons),
+        Some(log) if !read.is_empty() => {
+            check_log(policy, &read, quoted, log, signatures, reasons);
+        }
         None if !read.is_empty() => reasons.add(
             "boot.event_log.missing",
             "the node sent no boot event log, the policy's rules need one",
@@ -96,6 +115,7 @@ fn check_log(
     read: &BTreeSet<u8>,
     quoted: &PcrValues,
     log: &EventLog,
+    signatures: Option<&[u8]>,
     reasons: &mut Reasons,
 ) {
     let skimmed: BTreeSet<u8> = match policy.separators {
@@ -109,9 +129,10 @@ fn check_log(
     look.check_separators(policy.separators, &pcrs);
     list_events(policy, &mut look);
     secure_boot::check(policy, &mut look);
-    stages::check(&policy.boot_stages, &mut look);
+    let signed = uki::is_signed(policy.uki.as_ref(), quoted, signatures);
+    stages::check(&policy.boot_stages, signed, &mut look);
     firmware::check(&policy.firmware, &mut look);
-    uki::check(policy.uki.as_ref(), &mut look);
+    uki::check(policy.uki.as_ref(), signed, &mut look);
     grub::check_initrd(&policy.initrd, &mut look);
     command_line::check(policy, &mut look);
     grub::check(policy.grub.as_ref(), &mut look);

@@ -6,7 +6,7 @@
 use bootkeep_evidence::eventlog::{Authority, Certificate, Claim, Guid};
 
 use super::{
-    document::{SignerRule, StageRule, StageSource},
+    document::{Pcr11, SignerRule, StageRule, StageSource},
     look::Look,
 };
 use crate::digest::Digest32;
@@ -33,7 +33,8 @@ struct Image {
     handed_over: bool,
 }
 
-pub(super) fn check(stages: &[StageRule], look: &mut Look<'_, '_>) {
+/// `signed`: whether a key of the policy signed PCR 11.
+pub(super) fn check(stages: &[StageRule], signed: bool, look: &mut Look<'_, '_>) {
     if stages.is_empty() {
         // Secure Boot alone: any authority will do, its key is governed by `db`.
         authorities(look)
@@ -55,7 +56,11 @@ pub(super) fn check(stages: &[StageRule], look: &mut Look<'_, '_>) {
         })
         .collect();
     let found = authorities(look);
-    check_order(stages, &images, &found, look);
+    let known = Known {
+        authorities: &found,
+        signed,
+    };
+    check_order(stages, &images, known, look);
     check_authorities(stages, &found, look);
 }
 
@@ -68,16 +73,11 @@ fn list_actions(look: &mut Look<'_, '_>) {
 }
 
 /// The images follow the stages; optional ones may be left out.
-fn check_order(
-    stages: &[StageRule],
-    images: &[Image],
-    authorities: &[(usize, Authority)],
-    look: &mut Look<'_, '_>,
-) {
+fn check_order(stages: &[StageRule], images: &[Image], known: Known<'_>, look: &mut Look<'_, '_>) {
     let mut left = stages.iter();
     for image in images {
         let rest = left.clone();
-        let accepting = left.find_map(|stage| match accepts(stage, image, authorities) {
+        let accepting = left.find_map(|stage| match accepts(stage, image, known) {
             true => Some(Ok(stage)),
             false if stage.optional => None,
             false => Some(Err(stage)),
@@ -115,7 +115,15 @@ fn list_image(look: &mut Look<'_, '_>, image: &Image, stage: &StageRule) {
     }
 }
 
-fn accepts(stage: &StageRule, image: &Image, authorities: &[(usize, Authority)]) -> bool {
+/// What vouches for images beside their digests.
+#[derive(Clone, Copy)]
+struct Known<'k> {
+    authorities: &'k [(usize, Authority)],
+    /// Whether a key of the policy signed PCR 11.
+    signed: bool,
+}
+
+fn accepts(stage: &StageRule, image: &Image, known: Known<'_>) -> bool {
     stage.any_of.iter().any(|source| match source {
         StageSource {
             digest: Some(digest),
@@ -124,9 +132,14 @@ fn accepts(stage: &StageRule, image: &Image, authorities: &[(usize, Authority)])
         StageSource {
             signer: Some(signer),
             ..
-        } => authorities
+        } => known
+            .authorities
             .iter()
             .any(|(_, found)| is_signer(signer, found)),
+        StageSource {
+            pcr11: Some(Pcr11::Signed),
+            ..
+        } => known.signed,
         _ => false,
     })
 }

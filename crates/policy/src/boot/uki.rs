@@ -1,6 +1,6 @@
 //! A unified kernel image: its sections (PCR 11), what was added to it (PCR 12, 13), the phase reached.
 
-use bootkeep_evidence::eventlog::Claim;
+use bootkeep_evidence::{eventlog::Claim, PcrValues};
 
 use super::{
     document::{Listed, UkiRule},
@@ -13,12 +13,27 @@ const IMAGE: u8 = 11;
 const CONFIGURATION: u8 = 12;
 const EXTENSIONS: u8 = 13;
 
-pub(super) fn check(rule: Option<&UkiRule>, look: &mut Look<'_, '_>) {
+/// Whether a key of the rule signed the quoted value of PCR 11: in the policy, or in what the evidence brought.
+pub(super) fn is_signed(
+    rule: Option<&UkiRule>,
+    quoted: &PcrValues,
+    from_node: Option<&[u8]>,
+) -> bool {
+    let signed = rule.and_then(|rule| rule.signed.as_ref());
+    signed
+        .zip(quoted.get(IMAGE))
+        .is_some_and(|(signed, value)| pcrsig::is_signed(signed, from_node, value))
+}
+
+pub(super) fn check(rule: Option<&UkiRule>, signed: bool, look: &mut Look<'_, '_>) {
     let Some(rule) = rule else {
         return;
     };
     check_sections(rule, look);
-    check_signed(rule, look);
+    if rule.signed.is_some() && !signed {
+        let detail = "PCR 11 has a value that no key of the policy signed, rule uki.signed";
+        look.refuse("boot.uki.signature", detail);
+    }
     check_added(CONFIGURATION, &rule.credentials, "credentials", look);
     check_added(EXTENSIONS, &rule.extensions, "extensions", look);
 }
@@ -81,20 +96,6 @@ fn check_section(
     if !accepted.is_some_and(|listed| lists(listed, digest)) {
         let why = format!("not the contents expected of section {section:?}, rule uki.sections");
         look.refuse_event(index, "boot.uki.section", why);
-    }
-}
-
-fn check_signed(rule: &UkiRule, look: &mut Look<'_, '_>) {
-    let Some(signed) = &rule.signed else {
-        return;
-    };
-    let good = look
-        .quoted
-        .get(IMAGE)
-        .is_some_and(|value| pcrsig::is_signed(signed, value));
-    if !good {
-        let detail = "PCR 11 has a value that no key of the policy signed, rule uki.signed";
-        look.refuse("boot.uki.signature", detail);
     }
 }
 

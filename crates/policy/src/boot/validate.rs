@@ -53,6 +53,7 @@ pub(super) fn check(policy: &RulePolicy) -> Result<(), PolicyError> {
     }
     check_keys(policy)?;
     check_stages(&policy.boot_stages)?;
+    check_pcr11(policy)?;
     check_firmware(policy)?;
     check_kernel(policy)?;
     match &policy.uki {
@@ -90,16 +91,43 @@ fn check_stages(stages: &[StageRule]) -> Result<(), PolicyError> {
         let name = format!("boot_stages {:?}", stage.name);
         list(&name, &stage.any_of)?;
         for source in &stage.any_of {
-            let good = match (&source.digest, &source.signer) {
-                (Some(_), None) => true,
-                (None, Some(signer)) => signer.fingerprint.is_some() || signer.subject.is_some(),
+            let good = match (&source.digest, &source.signer, &source.pcr11) {
+                (Some(_), None, None) | (None, None, Some(_)) => true,
+                (None, Some(signer), None) => {
+                    signer.fingerprint.is_some() || signer.subject.is_some()
+                }
                 _ => false,
             };
             if !good {
-                let problem = "each of any_of is a digest, or a signer with fingerprint or subject";
+                let problem =
+                    "each of any_of is a digest, a signer with fingerprint or subject, or pcr11";
                 return Err(rule(name, problem));
             }
         }
+    }
+    Ok(())
+}
+
+/// PCR 11 says something only when what wrote it is known: any program can extend it with the sections of a good image.
+fn check_pcr11(policy: &RulePolicy) -> Result<(), PolicyError> {
+    let by_pcr11 = |stage: &StageRule| stage.any_of.iter().any(|source| source.pcr11.is_some());
+    let stages = &policy.boot_stages;
+    let Some(at) = stages.iter().position(by_pcr11) else {
+        return Ok(());
+    };
+    let name = format!(
+        "boot_stages {:?}",
+        stages.get(at).map_or("", |stage| &stage.name)
+    );
+    let signed = policy.uki.as_ref().is_some_and(|uki| uki.signed.is_some());
+    if !signed {
+        return Err(rule(name, "pcr11 needs the rule uki.signed"));
+    }
+    let before = stages.get(..at).unwrap_or_default();
+    if at + 1 != stages.len() || !before.last().is_some_and(|stage| !stage.optional) {
+        let problem = "only the last stage can be known by pcr11, after the stage of the unified kernel image, which is \
+                       known by digest or signer and is not optional";
+        return Err(rule(name, problem));
     }
     Ok(())
 }

@@ -20,6 +20,10 @@ pub(super) fn of(policy: &RulePolicy) -> Vec<String> {
         "no rule covers the kernel (boot_stages, uki, or PCR 4, 9 or 11): any kernel passes",
     );
     warn(
+        unknown_stub(policy),
+        "uki without boot_stages (or PCR 4): any program can extend PCR 11 with the sections of a good image",
+    );
+    warn(
         !(initramfs(policy)),
         "no rule covers the initramfs (initrd, uki, grub.files, or PCR 9 or 11): any passes",
     );
@@ -42,6 +46,12 @@ pub(super) fn of(policy: &RulePolicy) -> Vec<String> {
     all.extend(signers(policy));
     all.extend(loose(policy));
     all
+}
+
+/// Who wrote PCR 11 is told by PCR 4 alone.
+fn unknown_stub(policy: &RulePolicy) -> bool {
+    let value = policy.pcrs.contains_key(&4) || policy.events.contains_key(&4);
+    policy.uki.is_some() && policy.boot_stages.is_empty() && !value
 }
 
 fn kernel(policy: &RulePolicy) -> bool {

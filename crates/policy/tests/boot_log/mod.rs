@@ -2,6 +2,8 @@
 //! EFI stub and systemd-stub write them. The key databases in them are real ones: Debian's OVMF with Microsoft's keys.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod images;
+
 use bootkeep_evidence::{
     eventlog::{kind, EventLog, Guid},
     pcr::extend,

@@ -1,6 +1,7 @@
 //! A policy from boots that are known to be good: rules that survive updates where the logs show them.
 
 mod boot;
+mod extend;
 mod stages;
 mod texts;
 
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{appraise::KnownGood, digest::Digest32, error::PolicyError, reason::Reasons};
 use boot::{sections, Boot};
+pub(super) use extend::extend;
 use stages::{images, name_of, signers, sources_by_digest, sources_by_signer, Image};
 use texts::{any_version, command_line_rule, command_lines, glob_of};
 
@@ -103,7 +105,13 @@ fn lacks_separator(good: &KnownGood) -> bool {
 fn accepts_its_origin(policy: &RulePolicy, boots: &[KnownGood]) -> Result<(), PolicyError> {
     for (boot, good) in (1..).zip(boots) {
         let mut reasons = Reasons::default();
-        super::rules::check(policy, &good.pcrs, good.event_log.as_ref(), &mut reasons);
+        super::rules::check(
+            policy,
+            &good.pcrs,
+            good.event_log.as_ref(),
+            None,
+            &mut reasons,
+        );
         reasons
             .verdict()
             .map_err(|refusal| PolicyError::KnownGood {

@@ -99,8 +99,8 @@ pub(super) fn sources_by_digest(images: &[&Image]) -> Vec<StageSource> {
     for image in images {
         let source = StageSource {
             digest: Some(image.digest.into()),
-            signer: None,
             note: image.hint.clone(),
+            ..StageSource::default()
         };
         if all.iter().all(|known| known.digest != source.digest) {
             all.push(source);

@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 use bootkeep_evidence::{
     eventlog::{Claim, Event, EventLog},
-    PcrValues,
+    ClockInfo, PcrValues,
 };
 
 pub use error::{Open, PredictError, Why};
@@ -33,6 +33,8 @@ pub use files::{sha256, NewConfig, NewKernel, NewLoader, NewUki, NextBoot};
 pub use qemu::as_qemu_hands_over;
 pub use rename::Rename;
 pub use uki::{UkiContents, UkiError};
+
+use crate::appraise::KnownGood;
 
 use super::{document::PhaseRule, grub::is_command_line, phases};
 use chain::{loads_kernel, Chain, Link, Role};
@@ -64,6 +66,17 @@ impl Predicted {
     #[must_use]
     pub fn pcrs(&self) -> PcrValues {
         self.log.replay()
+    }
+
+    /// As a known-good boot, to make policies from.
+    #[must_use]
+    pub fn known_good(&self, clock: ClockInfo) -> KnownGood {
+        KnownGood {
+            pcrs: self.pcrs(),
+            event_log: Some(self.log.clone()),
+            ima: Vec::new(),
+            clock,
+        }
     }
 
     /// The values the initramfs may see: PCR 11 goes on with the boot's phases (systemd-pcrphase).
