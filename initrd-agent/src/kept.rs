@@ -13,7 +13,7 @@ use bootkeep_protocol::{
 use bootkeep_tpkd::{
     open_envelope, Authority, BootstrapKey, Envelope, NodeKey, Share, WrapError, Wrapped, U, V,
 };
-use bootkeep_tpm::{KeptError, KeptShare, KeptSlot};
+use bootkeep_tpm::{KeptError, KeptShare, KeptSlot, Tpm};
 
 use crate::{Console, GaveUp, Settings};
 
@@ -48,8 +48,16 @@ pub(crate) struct Reunited {
 #[derive(Debug)]
 pub(crate) struct Next {
     id: ShareId,
-    /// `None` when the TPM keeps it already: it is only acknowledged.
-    write: Option<(KeptSlot, [u8; 32], Share<U>)>,
+    slot: KeptSlot,
+    /// `None` when the slot holds it already: it is only acknowledged.
+    write: Option<([u8; 32], Share<U>)>,
+}
+
+/// A U that the TPM keeps now. Nothing older is needed any more.
+#[derive(Debug)]
+pub(crate) struct KeptNow {
+    pub(crate) id: ShareId,
+    slot: KeptSlot,
 }
 
 fn malformed(detail: &str) -> Problem {
@@ -175,9 +183,10 @@ impl KeySets {
         reunited: &[Reunited],
     ) -> Option<Next> {
         let (id, v) = &self.sets.get(set)?.next;
-        if used.is_some_and(|(_, used)| used == *id) {
+        if let Some((slot, _)) = used.filter(|(_, used)| used == id) {
             return Some(Next {
                 id: *id,
+                slot,
                 write: None,
             });
         }
@@ -191,7 +200,8 @@ impl KeySets {
             .or_else(|| slots.iter().find(|slot| Some(**slot) != used))?;
         Some(Next {
             id: *id,
-            write: Some((slot, policy, key.u_for(v))),
+            slot,
+            write: Some((policy, key.u_for(v))),
         })
     }
 }
@@ -219,15 +229,26 @@ impl Set {
 }
 
 impl Next {
-    /// Writes it, if it is not there yet, and says which split the TPM keeps now.
-    pub(crate) async fn keep(self, tpm: &TpmThread) -> Result<ShareId, GaveUp> {
-        let Some((slot, policy, u)) = self.write else {
-            return Ok(self.id);
+    /// Writes it, if it is not there yet.
+    pub(crate) async fn keep(self, tpm: &TpmThread) -> Result<KeptNow, GaveUp> {
+        let (id, slot) = (self.id, self.slot);
+        if let Some((policy, u)) = self.write {
+            tpm.run(move |tpm| tpm.write_kept(slot, &policy, id.as_bytes(), u.expose()))
+                .await??;
+        }
+        Ok(KeptNow { id, slot })
+    }
+}
+
+impl KeptNow {
+    /// Removes every other U, so that a V that was copied before finds none.
+    pub(crate) async fn forget_others(&self, tpm: &TpmThread) -> Result<(), GaveUp> {
+        let kept = self.slot;
+        let forget = move |tpm: &mut Tpm| {
+            let mut others = KeptSlot::ALL.into_iter().filter(|slot| *slot != kept);
+            others.try_for_each(|slot| tpm.forget_kept(slot))
         };
-        let id = self.id;
-        tpm.run(move |tpm| tpm.write_kept(slot, &policy, id.as_bytes(), u.expose()))
-            .await??;
-        Ok(id)
+        Ok(tpm.run(forget).await??)
     }
 }
 
@@ -288,7 +309,7 @@ mod tests {
             let found: Vec<_> = found.iter().map(|slot| reunited(0, *slot)).collect();
             let used = used.map(|slot| (slot, id(9)));
             let next = sets.next(&key, 0, &authority, used, &found).unwrap();
-            next.write.map(|(slot, _, _)| slot)
+            next.write.map(|_| next.slot)
         };
         use KeptSlot::{Staged, A, B};
         for (used, found, written) in [

@@ -1,8 +1,8 @@
 //! After the volume opened: its own key, and the U of the next boot.
 //!
 //! In this order, so that a power cut between any two writes leaves a K that the TPM and the verifier can form and the
-//! volume opens to: new key into the header, new U into the TPM, old keys out of the header, and only then the word to the
-//! verifier, which drops what is older.
+//! volume opens to: new key into the header, new U into the TPM, old keys out of the header, older U out of the TPM, and
+//! only then the word to the verifier, which drops what is older.
 
 use std::path::PathBuf;
 
@@ -75,7 +75,7 @@ async fn try_renew(
         Some(rekey) => blocking(move || Ok(rekey.add_new()?.then_some(rekey))).await?,
         None => None,
     };
-    let id = match derived.next {
+    let kept = match derived.next {
         Some(next) => Some(next.keep(tpm).await.map_err(NotRenewed::Share)?),
         None => None,
     };
@@ -83,8 +83,9 @@ async fn try_renew(
         blocking(move || rekey.remove_old()).await?;
         events.step(Step::Rekeyed).await;
     }
-    if let Some(id) = id {
-        let _ = events.0.send(Event::ShareKept { id }).await;
+    if let Some(kept) = kept {
+        kept.forget_others(tpm).await.map_err(NotRenewed::Share)?;
+        let _ = events.0.send(Event::ShareKept { id: kept.id }).await;
         events.step(Step::ShareKept).await;
     }
     Ok(())

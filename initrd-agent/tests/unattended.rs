@@ -19,6 +19,7 @@ use bootkeep_protocol::{
 use bootkeep_tpkd::{
     seal_envelope, wrap_share, BootstrapKey, Envelope, Item, Share, SharePart as Part, U, V,
 };
+use bootkeep_tpm::KeptSlot;
 use machine::{Machine, LUKS_KEY};
 use verifier::Link;
 
@@ -256,6 +257,9 @@ async fn after_the_first_boot_nobody_is_needed_and_both_halves_are_new_each_time
         set.acknowledged(next.kept.unwrap());
         set.begin_boot();
         assert!(!machine.has_on_disk(&set.own_key()));
+        // Nothing older is left that a copied V would fit.
+        let kept = KeptSlot::ALL.map(|slot| machine.keeps(slot));
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), 1);
     }
 }
 

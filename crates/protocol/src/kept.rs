@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, Nonce, ShareId};
 
-/// K sets one message carries: the newest, and the one before it until the node has shown that it has the newest.
-pub const MAX_KEY_SETS: usize = 2;
+/// K sets one message carries: the newest, and those before it until the node has shown that it has the newest.
+pub const MAX_KEY_SETS: usize = 4;
 /// Shares of one K set.
 pub const MAX_KEPT_SHARES: usize = 4;
 /// PCR policies one message or policy object carries.

@@ -208,6 +208,17 @@ impl Tpm {
         self.nv_write(slot.index(), &encode(id, u))
     }
 
+    /// Removes what is kept in a slot, if anything is.
+    ///
+    /// # Errors
+    /// [`TpmError::ForeignNv`], [`TpmError::Tss`].
+    pub fn forget_kept(&mut self, slot: KeptSlot) -> Result<(), TpmError> {
+        match self.kept_policy(slot)? {
+            Some(_) => self.nv_undefine(slot.index()),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps a U for the next boot beside the one in use, under the policy the other slots have.
     ///
     /// # Errors

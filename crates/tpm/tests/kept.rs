@@ -67,12 +67,12 @@ fn a_signed_boot_reads_it_and_another_does_not() {
 
     let old = sign(&mut tpm, &owner, &pcrs);
     assert!(is_ours(
-        &read(&mut tpm, &authorities, &[old.clone()]).unwrap()
+        &read(&mut tpm, &authorities, std::slice::from_ref(&old)).unwrap()
     ));
 
     // An updated boot: nothing fits, until the owner signs it.
     tpm.pcr_extend(9, &[1; 32]).unwrap();
-    let refused = read(&mut tpm, &authorities, &[old.clone()]).unwrap_err();
+    let refused = read(&mut tpm, &authorities, std::slice::from_ref(&old)).unwrap_err();
     assert!(matches!(refused, KeptError::NoPolicyFits));
     let new = sign(&mut tpm, &owner, &pcrs);
     assert!(is_ours(&read(&mut tpm, &authorities, &[old, new]).unwrap()));
@@ -235,6 +235,21 @@ fn what_others_keep_there_is_left_alone() {
         nothing,
         KeptError::Tpm(TpmError::ForeignNv { .. })
     ));
+}
+
+#[test]
+fn what_was_kept_can_be_removed() {
+    let swtpm = Swtpm::bare().unwrap();
+    let mut tpm = open(&swtpm);
+    let owner = owner();
+    let authorities = [owner.authority().clone()];
+    keep(&mut tpm, KeptSlot::A, &authorities);
+    let signed = [sign(&mut tpm, &owner, &[4])];
+    for _ in 0..2 {
+        clean(&mut tpm, "forget", |tpm| tpm.forget_kept(KeptSlot::A)).unwrap();
+        let gone = read(&mut tpm, &authorities, &signed).unwrap_err();
+        assert!(matches!(gone, KeptError::Absent));
+    }
 }
 
 #[test]

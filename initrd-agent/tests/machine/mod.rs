@@ -24,7 +24,7 @@ use bootkeep_protocol::{
 };
 use bootkeep_service::{BoundedJson, Limits};
 use bootkeep_swtpm::Swtpm;
-use bootkeep_tpm::{Tcti, Tpm};
+use bootkeep_tpm::{KeptSlot, Tcti, Tpm, TpmError};
 
 use crate::{
     common::{Server, Wanted},
@@ -130,6 +130,15 @@ impl Machine {
 
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Whether the TPM has this slot.
+    pub(crate) fn keeps(&self, slot: KeptSlot) -> bool {
+        match self.tpm().nv_read(slot.index()) {
+            Err(TpmError::NvAbsent { .. }) => false,
+            Err(TpmError::NvUnreadable { .. }) => true,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Puts a copy of another machine's disk in the place of its own.
