@@ -30,10 +30,10 @@ pub(super) fn stays_locked(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     )?;
 
     say("the other node, revoked:");
-    let revoked =
-        one.stage
-            .owner
-            .finish(&["revoke", &other, "--yes", "--reason", "the test says so"])?;
+    let revoked = one
+        .stage
+        .owner
+        .finish(&["revoke", &other, "--reason", "the test says so"])?;
     ensure!(
         revoked.status.success(),
         "`bootkeep revoke` said {}",

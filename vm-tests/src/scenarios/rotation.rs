@@ -32,7 +32,13 @@ pub(super) fn rotate(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     );
     let booted = machine.comes_up()?;
     let certificate = bay.serial()?;
-    owners(&machine, &["rotate", &machine.node, "--timeout", "120"])?;
+    let user_data = machine.stage.owner.home.join("user-data");
+    let user_data = user_data.display().to_string();
+    let payload = ["--user-data", &user_data, "--timeout", "120"];
+    owners(
+        &machine,
+        &[&["rotate", &machine.node], &payload[..]].concat(),
+    )?;
     let shares = machine.shares()?;
     booted.switch_off(bay)?;
     let cut = machine.opens()?;
