@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{config::ConfigError, identity::IdentityError, kernel::KernelError, vici::ViciError};
+use crate::{config::ConfigError, crl::CrlError, identity::IdentityError, kernel::KernelError, vici::ViciError};
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum IpsecError {
     /// The kernel does not do what it must.
     #[error("the kernel's IPsec: {0}")]
     Kernel(#[from] KernelError),
+    /// A revocation list is no good.
+    #[error("the revocation list: {0}")]
+    Crl(#[from] CrlError),
     /// A file cannot be looked at.
     #[error("cannot read {path}: {source}")]
     Read {

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod crl;
 mod enforcer;
 mod error;
 pub mod identity;
@@ -24,6 +25,7 @@ pub mod kernel;
 pub mod vici;
 
 pub use config::Config;
+pub use crl::CrlError;
 pub use enforcer::{Counts, Ipsec, Outcome, Peer};
 pub use error::IpsecError;
 pub use identity::Identity;

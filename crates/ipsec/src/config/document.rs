@@ -34,10 +34,11 @@ pub enum Start {
 pub enum RevocationRule {
     /// A status must be known and good.
     Strict,
-    /// As strict, for a certificate that says where its status is found. Certificates of the Bootkeep CA say so.
+    /// As strict, for a certificate that says where its status is found. Certificates of the Bootkeep CA say so, and the
+    /// verifier brings every node the CA's list.
+    #[default]
     Ifuri,
     /// Only a certificate that is known to be revoked is refused.
-    #[default]
     Relaxed,
 }
 

@@ -14,6 +14,7 @@ use bootkeep_protocol::revocation::Enforcement;
 
 use crate::{
     config::GroupPeer,
+    crl,
     ike::{is_ours, Association, Ike},
     kernel::{Changes, Kernel, KernelError},
     vici::ViciError,
@@ -154,8 +155,10 @@ impl Ipsec {
     /// Takes a new revocation list (DER). charon has it now, or as soon as it is there.
     ///
     /// # Errors
-    /// [`IpsecError::Vici`] when charon does not take it now.
+    /// [`IpsecError::Crl`] when it is not a list of this node's authorities; [`IpsecError::Vici`] when charon does not take
+    /// it now.
     pub async fn set_crl(&self, der: &[u8]) -> Result<(), IpsecError> {
+        crl::check(der, &self.0.identity.authorities)?;
         self.state().crl = Some(der.to_vec());
         Ok(self.0.ike.load_crl(der).await?)
     }
