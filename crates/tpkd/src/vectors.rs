@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     container::seal_with,
-    document, envelope, latch_digest, latched_pcr15, open_document, open_envelope,
+    document, envelope, latch_digest, latched_pcr15, luks_key_id, open_document, open_envelope,
     share::{Share, U, V},
     BootstrapKey, DocumentKey, Envelope, Item, NodeKey, Wrapped,
 };
@@ -58,10 +58,12 @@ fn sealed_document() -> Vec<u8> {
 
 #[test]
 fn the_page_holds_what_the_code_computes() {
-    let (u, digest) = (
+    let (u, latch, own) = (
         Share::<U>::from_bytes(U_BYTES),
-        latch_digest("cryptroot", b"open sesame"),
+        key().latch_secret(),
+        key().luks_key("cryptroot"),
     );
+    let digest = latch_digest("cryptroot", latch.as_slice());
     let v: [u8; 32] = std::array::from_fn(|index| K[index] ^ U_BYTES[index]);
     assert_eq!(
         BootstrapKey::combine(&u, &Share::<V>::from_bytes(v)).expose(),
@@ -78,6 +80,10 @@ fn the_page_holds_what_the_code_computes() {
             "confirmation",
             key().confirmation(&QUOTE_NONCE, NODE).to_vec(),
         ),
+        ("latch_key", latch.to_vec()),
+        ("luks_key", own.to_vec()),
+        ("luks_key_id", luks_key_id(&own).to_vec()),
+        ("recovery_bytes", key().derive("recovery cryptroot").to_vec()),
         ("latch_digest", digest.to_vec()),
         ("latched_pcr15", latched_pcr15(&digest).to_vec()),
         ("nk_seed", NK_SEED.to_vec()),
