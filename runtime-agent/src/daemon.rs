@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bootkeep_link::ClientTls;
 use bootkeep_node::{
     host::boot_ms,
-    session::{event_queue, revocation_channel, RevocationsRequest},
+    session::{event_queue, keep_channel, revocation_channel, RevocationsRequest},
     tpm::TpmThread,
     AgentConfig, Attester, Identity,
 };
@@ -20,7 +20,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{claims, ima, link::Links, relay, AgentError, Settings, Supervisor};
+use crate::{
+    boot_files, claims, ima, keep::Keeper, link::Links, relay, AgentError, Settings, Supervisor,
+};
 
 /// How long the TPM's driver may take to come up.
 const TPM_PATIENCE: Duration = Duration::from_secs(30);
@@ -37,21 +39,30 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     let tls = client_tls(&settings.config)?;
-    let attester = attester(settings).await?;
+    let node_key = NodeKey::generate()?;
+    let attester = attester(settings, node_key.public()).await?;
     tracing::info!(node = %attester.identity.node_id, boot = %attester.boot_id, "attesting");
     let (events, queue) = event_queue();
     let (linked, is_linked) = watch::channel(false);
     let (revocations, relay) = relay(settings, &attester.identity);
+    let (keeps, kept) = keep_channel();
+    let keeper = Keeper {
+        node_key,
+        node_id: attester.identity.node_id.clone(),
+        tpm: attester.tpm.clone(),
+    };
     let links = Links {
         attester,
         tls,
         urls: settings.config.verifier.clone(),
         linked,
         revocations,
+        keeps,
     };
     let mut link = std::pin::pin!(links.keep(queue));
     let mut observers = observe(settings, supervisor, events, is_linked);
     observers.spawn(relay);
+    observers.spawn(keeper.run(kept));
     supervisor.ready("Attesting");
     tokio::select! {
         ended = &mut link => return Ok(ended?),
@@ -72,7 +83,7 @@ fn client_tls(config: &AgentConfig) -> Result<ClientTls, AgentError> {
     Ok(ClientTls::new(&pem)?)
 }
 
-async fn attester(settings: &Settings) -> Result<Attester, AgentError> {
+async fn attester(settings: &Settings, nk_public: [u8; 32]) -> Result<Attester, AgentError> {
     let tpm = TpmThread::open_at(settings.tpm.clone(), TPM_PATIENCE).await?;
     let identity = Identity::load_with(&tpm, settings.config.ak.into()).await?;
     Ok(Attester {
@@ -80,8 +91,7 @@ async fn attester(settings: &Settings) -> Result<Attester, AgentError> {
         identity: Arc::new(identity),
         phase: Phase::Runtime,
         boot_id: settings.files.boot_id().map_err(AgentError::BootId)?,
-        // The private half is dropped here: what anybody wraps to this key nobody can open.
-        nk_public: NodeKey::generate()?.public(),
+        nk_public,
         files: settings.files.clone(),
     })
 }
@@ -118,6 +128,8 @@ fn observe(
     // The queue is new and empty: there is room.
     let _ = events.try_send(took_over);
     observers.spawn(ima::watch(settings.files.clone(), events.clone()));
+    let boot_files = boot_files::report(settings.boot_files.clone(), events.clone(), linked.clone());
+    observers.spawn(boot_files);
     observers.spawn(claims::forward(settings.handover.clone(), events, linked));
     observers.spawn(supervisor.clone().keep_alive());
     observers

@@ -1,23 +1,27 @@
 //! The agent of the booted node.
 //!
-//! Three programs in one binary, so that the one with the network is confined, and those with secrets or rights have no
+//! Several programs in one binary, so that the one with the network is confined, and those with secrets or rights have no
 //! network:
 //!
 //! | command | unit | what |
 //! |---|---|---|
 //! | `bootkeep-agent place` | `bootkeep-place.service`, once, before `sysinit.target` | takes the hand-over of the initramfs and puts its files in place ([`place`]) |
 //! | `bootkeep-agent` | `bootkeep-agent.service` | keeps a link to a verifier, answers its quotes, tells when the IMA list grows, sends claims, relays revocations ([`daemon`]) |
+//! | `bootkeep-agent boot-files` | hooks of kernel and initramfs packages | digests of the files the next boot will use, for the daemon to report ([`boot_files`]) |
 //! | `bootkeep-agent enforce` | `bootkeep-enforce.service` | checks revocations, holds them, ends IPsec with revoked nodes, runs the owner's actions ([`enforce`]) |
 //!
-//! The daemon holds no secret. It needs no hand-over: started again, it attests as before, with the same AK.
+//! The daemon holds one secret, in memory: the private half of its transport key, which a share for the next boot is
+//! wrapped to. It needs no hand-over: started again, it attests as before, with the same AK.
 
 #![forbid(unsafe_code)]
 
+pub mod boot_files;
 mod claims;
 pub mod daemon;
 pub mod enforce;
 mod error;
 mod ima;
+mod keep;
 mod link;
 pub mod place;
 mod relay;
@@ -46,6 +50,8 @@ pub struct Settings {
     pub handover: Handover,
     /// Where the enforcer listens.
     pub enforcer: PathBuf,
+    /// Where the report about the files of the next boot is.
+    pub boot_files: PathBuf,
 }
 
 impl Settings {
@@ -58,6 +64,7 @@ impl Settings {
             files: KernelFiles::default(),
             handover: Handover::default(),
             enforcer: enforce::wire::SOCKET.into(),
+            boot_files: boot_files::REPORT.into(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bootkeep_link::{Backoff, ClientTls};
 use bootkeep_node::{
     attester::AttestError,
-    session::{Ended, EventQueue, OpenError, RevocationsRequest, Session},
+    session::{Ended, EventQueue, KeepRequest, OpenError, RevocationsRequest, Session},
     tpm::TpmGone,
     Attester,
 };
@@ -28,6 +28,8 @@ pub(crate) struct Links {
     pub(crate) linked: watch::Sender<bool>,
     /// Takes what the verifier says of revocations; none: it is refused.
     pub(crate) revocations: Option<mpsc::Sender<RevocationsRequest>>,
+    /// Takes shares for the next boot.
+    pub(crate) keeps: mpsc::Sender<KeepRequest>,
 }
 
 impl Links {
@@ -65,7 +67,8 @@ impl Links {
             Some(revocations) => session.taking_revocations(revocations),
             None => session,
         };
-        // The running system takes no shares: there is no channel for them.
+        // The running system takes no shares of this boot: there is no channel for them.
+        let session = session.taking_keeps(&self.keeps);
         let ended = session.serve(None, queue).await;
         self.linked.send_replace(false);
         if !matches!(ended, Ended::Done) {

@@ -1,4 +1,4 @@
-//! `bootkeep-agent`: the daemon; `place`: puts the hand-over's files in place; `enforce`: enforces revocations; `check`: says
+//! `bootkeep-agent`: the daemon; `boot-files`: digests of the next boot's files; `place`: puts the hand-over's files in place; `enforce`: enforces revocations; `check`: says
 //! which of this node's files are bad.
 
 use std::{
@@ -12,6 +12,7 @@ use std::{
 use bootkeep_handover::Handover;
 use bootkeep_node::{config::DEFAULT_PATH, AgentConfig};
 use bootkeep_runtime_agent::{
+    boot_files::{self, BootFilesError},
     daemon,
     enforce::{self, EnforceError, EnforceSettings},
     place, AgentError, Settings, Supervisor,
@@ -23,6 +24,8 @@ const USAGE: &str = "\
 usage: bootkeep-agent          attest, until SIGTERM; configured by /etc/bootkeep/agent.yaml
        bootkeep-agent place    put the files that the initramfs handed over in place
        bootkeep-agent enforce  enforce revocations, until SIGTERM; configured by `revocation` in agent.yaml
+       bootkeep-agent boot-files [--version V] [--file ROLE=PATH]...
+                               report the files the next boot will use; ROLE: loader, kernel, initrd, uki, config
        bootkeep-agent check    check this node's files; exit code 2 when one is bad";
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         ["place"] => ended(place::run(&Handover::default(), Path::new("/"))),
         ["enforce"] => ended(enforce_revocations()),
         ["check"] => check(),
+        ["boot-files", options @ ..] => report_boot_files(options),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -74,6 +78,16 @@ async fn enforce_revocations() -> Result<(), EnforceError> {
             enforce::idle(&supervisor, asked_to_stop()).await;
             Ok(())
         }
+    }
+}
+
+fn report_boot_files(options: &[&str]) -> ExitCode {
+    match boot_files::run(options, Path::new("/")) {
+        Err(BootFilesError::Usage(what)) => {
+            eprintln!("bootkeep-agent boot-files: {what}\n{USAGE}");
+            ExitCode::from(2)
+        }
+        result => ended(result),
     }
 }
 

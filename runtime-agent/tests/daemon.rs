@@ -8,15 +8,20 @@ mod verifier;
 
 use std::{path::PathBuf, time::Duration};
 
+use bootkeep_authorize::{access_policy, AuthorityKey};
 use bootkeep_handover::Handover;
 use bootkeep_node::{host::KernelFiles, tpm::TpmThread, AgentConfig, Identity};
 use bootkeep_protocol::{
-    link::{Call, Event, Outcome, QuoteCall, Reply, ShareCall, SharePart, Step},
-    Nonce, Phase, Problem, ProblemKind, Role,
+    boot_files::{BootFile, BootFileRole, BootFiles},
+    kept::KeepCall,
+    link::{Call, Event, Evidence, Outcome, QuoteCall, Reply, ShareCall, SharePart, Step},
+    Nonce, Phase, Problem, ProblemKind, Role, ShareId,
 };
 use bootkeep_runtime_agent::{daemon, AgentError, Settings, Supervisor};
+use bootkeep_signed::SigningKey;
 use bootkeep_swtpm::Swtpm;
-use bootkeep_tpm::Tcti;
+use bootkeep_tpkd::{wrap_share, Share, U};
+use bootkeep_tpm::{KeptSlot, Tcti, Tpm};
 use tokio::{sync::oneshot, task::JoinHandle};
 use verifier::{Link, Verifier};
 
@@ -62,6 +67,7 @@ impl Machine {
                 files,
                 handover,
                 enforcer: folder.path().join("enforcer"),
+                boot_files: folder.path().join("boot-files.json"),
             },
             identity,
             folder,
@@ -110,6 +116,44 @@ fn quote() -> Call {
         event_log: false,
         ima_offset: Some(2),
     })
+}
+
+fn quote_for(asker: Role, nonce: u8) -> Call {
+    Call::Quote(QuoteCall {
+        nonce: Nonce::from([nonce; 32]),
+        asker,
+        pcrs: vec![15],
+        event_log: false,
+        ima_offset: None,
+    })
+}
+
+async fn quoted(link: &mut Link, asker: Role, nonce: u8) -> Box<Evidence> {
+    match link.ask(quote_for(asker, nonce)).await {
+        Outcome::Ok(Reply::Quote(evidence)) => evidence,
+        other => panic!("no quote: {other:?}"),
+    }
+}
+
+/// A share U for the next boot, wrapped to the key in this quote.
+fn keep(machine: &Machine, evidence: &Evidence, nonce: u8) -> Call {
+    let share = Share::<U>::from_bytes([0x55; 32]);
+    let (nonce, node) = ([nonce; 32], machine.identity.node_id.as_str());
+    let nk = evidence.nk_public.as_slice();
+    let wrapped = wrap_share(nk, &nonce, node, &share).unwrap();
+    Call::Keep(KeepCall {
+        id: ShareId::from([7; 16]),
+        nonce: Nonce::from(nonce),
+        encapsulated: wrapped.encapsulated.into(),
+        ciphertext: wrapped.ciphertext.into(),
+    })
+}
+
+fn refused(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused(problem) => problem.code,
+        Outcome::Ok(reply) => panic!("taken: {reply:?}"),
+    }
 }
 
 fn share() -> Call {
@@ -257,5 +301,119 @@ async fn without_revocation_in_its_configuration_it_takes_none() {
         panic!("taken")
     };
     assert_eq!(problem.code, "no-revocations-here");
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_share_for_the_next_boot_is_kept_once_after_a_quote_for_the_tenant() {
+    let mut verifier = Verifier::start().await;
+    let machine = Machine::with(&verifier).await;
+    let way = machine.settings.tpm.clone();
+    let pem = SigningKey::generate().unwrap().to_pem();
+    let owner = AuthorityKey::from_pem(&pem, b"web").unwrap();
+    let authorities = [owner.authority().clone()];
+    let policy = access_policy(&authorities).unwrap();
+
+    let (stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    let evidence = quoted(&mut link, Role::Tenant, 1).await;
+    // The initramfs has kept nothing yet: nobody knows to which boots a share would open.
+    assert_eq!(
+        refused(link.ask(keep(&machine, &evidence, 1)).await),
+        "share-not-kept"
+    );
+    stop.send(()).unwrap();
+    while link.next().await.is_some() {}
+    running.await.unwrap().unwrap();
+    Tpm::open(&way)
+        .unwrap()
+        .write_kept(KeptSlot::A, &policy, &[1; 16], &[2; 32])
+        .unwrap();
+
+    let (stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    let evidence = quoted(&mut link, Role::Tenant, 2).await;
+    quoted(&mut link, Role::Verifier, 3).await;
+    for (nonce, code) in [
+        (9, "no-such-quote"),
+        // The verifier may ask for quotes; what follows them is no word of the tenant.
+        (3, "no-such-quote"),
+    ] {
+        assert_eq!(
+            refused(link.ask(keep(&machine, &evidence, nonce)).await),
+            code
+        );
+    }
+    let good = keep(&machine, &evidence, 2);
+    let Call::Keep(mut call) = good.clone() else {
+        panic!("not a keep")
+    };
+    call.ciphertext.0[0] ^= 1;
+    assert_eq!(refused(link.ask(Call::Keep(call)).await), "share-refused");
+    // A quote serves once, also when the share after it was refused.
+    assert_eq!(refused(link.ask(good).await), "no-such-quote");
+    let evidence = quoted(&mut link, Role::Tenant, 4).await;
+    let good = keep(&machine, &evidence, 4);
+    assert!(matches!(
+        link.ask(good.clone()).await,
+        Outcome::Ok(Reply::Keep {})
+    ));
+    assert_eq!(refused(link.ask(good).await), "no-such-quote");
+    stop.send(()).unwrap();
+    while link.next().await.is_some() {}
+    running.await.unwrap().unwrap();
+
+    let signed = owner.sign(&[4], &[(4, [0; 32])].into()).unwrap();
+    let mut tpm = Tpm::open(&way).unwrap();
+    let kept = tpm.read_kept(KeptSlot::Staged, &authorities, &[signed.clone()]);
+    let kept = kept.unwrap();
+    assert_eq!((kept.id, *kept.u), ([7; 16], [0x55; 32]));
+    let untouched = tpm.read_kept(KeptSlot::A, &authorities, &[signed]).unwrap();
+    assert_eq!(untouched.id, [1; 16]);
+}
+
+#[tokio::test]
+async fn files_of_the_next_boot_are_reported_over_each_link_and_after_each_change() {
+    let mut verifier = Verifier::start().await;
+    let machine = Machine::with(&verifier).await;
+    let report = |sha256: &str| BootFiles {
+        at_ms: 1,
+        version: Some("6.1".into()),
+        files: vec![BootFile {
+            role: BootFileRole::Kernel,
+            path: "/boot/vmlinuz-6.1".into(),
+            size: 5,
+            sha256: sha256.into(),
+            authenticode: None,
+        }],
+    };
+    let write = |report: &BootFiles| {
+        let path = &machine.settings.boot_files;
+        let new = path.with_extension("new");
+        std::fs::write(&new, serde_json::to_vec(report).unwrap()).unwrap();
+        std::fs::rename(new, path).unwrap();
+    };
+    async fn next(link: &mut Link) -> BootFiles {
+        loop {
+            if let Event::BootFiles(report) = link.event().await {
+                return report;
+            }
+        }
+    }
+    let (_stop, running) = machine.daemon();
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    // There is none yet, then a torn one: nothing is told of either.
+    std::fs::write(&machine.settings.boot_files, b"{").unwrap();
+    write(&report("aa"));
+    assert_eq!(next(&mut link).await, report("aa"));
+    write(&report("bb"));
+    assert_eq!(next(&mut link).await, report("bb"));
+    link.close().await;
+    let mut link = verifier.link().await;
+    link.accept(&machine.identity.ak_public).await;
+    assert_eq!(next(&mut link).await, report("bb"));
     running.abort();
 }

@@ -82,8 +82,8 @@ fn init_keeps_secrets_private_under_any_umask() {
         assert!(!holds_key || secret, "{} holds a key", path.display());
     }
     assert_eq!(
-        secrets, 9,
-        "authority, four identities, two state keys, two signing keys"
+        secrets, 10,
+        "authority, four identities, two state keys, three signing keys"
     );
 }
 

@@ -55,7 +55,8 @@ use crate::{attester::AttestError, Attester};
 use answer::{answer, Given, Takers};
 
 pub use channels::{
-    event_queue, revocation_channel, share_channel, EventQueue, RevocationsRequest, ShareRequest,
+    event_queue, keep_channel, revocation_channel, share_channel, EventQueue, KeepRequest,
+    RevocationsRequest, ShareRequest,
 };
 
 /// Calls answered at the same time; more are refused as busy.
@@ -69,6 +70,7 @@ pub struct Session<'a> {
     sender: LinkSender,
     receiver: LinkReceiver,
     revocations: Option<mpsc::Sender<RevocationsRequest>>,
+    keeps: Option<mpsc::Sender<KeepRequest>>,
 }
 
 /// Why a link was not opened.
@@ -143,6 +145,7 @@ impl<'a> Session<'a> {
             sender,
             receiver,
             revocations: None,
+            keeps: None,
         };
         let nonce = session.hello().await?;
         let open = attester.open(&nonce, &exporter).await?;
@@ -191,6 +194,13 @@ impl<'a> Session<'a> {
         self
     }
 
+    /// Lets shares for the next boot go to this channel. Without one they are refused: the initramfs takes none.
+    #[must_use]
+    pub fn taking_keeps(mut self, keeps: &mpsc::Sender<KeepRequest>) -> Self {
+        self.keeps = Some(keeps.clone());
+        self
+    }
+
     /// Serves the link until it ends. Without a channel for shares they are refused: the running system takes none.
     ///
     /// An event whose sending failed stays in the queue for the next session.
@@ -214,15 +224,21 @@ impl<'a> Session<'a> {
         let (attester, exporter) = (self.attester, self.exporter);
         let given = Given::default();
         let given = &given;
-        let revocations = self.revocations.clone();
+        let (revocations, keeps) = (self.revocations.clone(), self.keeps.clone());
         let takers = Takers {
             shares,
             revocations: revocations.as_ref(),
+            keeps: keeps.as_ref(),
         };
         let mut calls = FuturesUnordered::new();
+        let mut all_told = false;
         loop {
+            // Whoever was promised an answer gets it: the tenant waits for what became of its share.
+            if all_told && calls.is_empty() {
+                return Ended::Done;
+            }
             tokio::select! {
-                frame = self.receiver.next() => match frame {
+                frame = self.receiver.next(), if !all_told => match frame {
                     Ok(Some(ServerFrame::Request { id, .. })) if calls.len() >= MAX_CALLS => {
                         if let Err(error) = self.reply(id, Outcome::Refused(busy())).await {
                             return self.why(error).await;
@@ -243,8 +259,11 @@ impl<'a> Session<'a> {
                         return self.why(error).await;
                     }
                 }
-                event = events.peek() => {
-                    let Some(event) = event else { return Ended::Done };
+                event = events.peek(), if !all_told => {
+                    let Some(event) = event else {
+                        all_told = true;
+                        continue;
+                    };
                     if let Err(error) = self.tell(event).await {
                         return self.why(error).await;
                     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bootkeep_protocol::{
     registrar::{EkAssurance, NodeRecord},
-    verifier::{NodeStatus, PolicyUse, State},
+    verifier::{NodeStatus, PolicyUse, State, UnattendedStatus},
     NodeId, Phase,
 };
 use serde::Serialize;
@@ -44,6 +44,9 @@ pub struct NodeLine {
     /// Its entry in the revocation log, while it is revoked there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revocation: Option<u64>,
+    /// For a node that boots alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unattended: Option<UnattendedStatus>,
     /// Agents with an open link.
     pub links: Vec<Phase>,
 }
@@ -66,6 +69,7 @@ impl NodeLine {
             trusted_until_ms: None,
             policies: Vec::new(),
             revocation: None,
+            unattended: None,
             links: Vec::new(),
         }
     }
@@ -83,6 +87,7 @@ impl NodeLine {
         self.trusted_until_ms = status.trusted_until_ms;
         self.policies = status.policies;
         self.revocation = status.revocation;
+        self.unattended = status.unattended;
         self.links = status.links;
     }
 
@@ -107,6 +112,16 @@ impl NodeLine {
         words.join(" ")
     }
 
+    /// How it boots: by itself, by itself with a new K, or when the owner gives U.
+    fn boot_word(&self) -> &'static str {
+        match &self.unattended {
+            Some(kept) if kept.staged => "alone, new K",
+            Some(kept) if kept.kept_at_ms.is_some() => "alone",
+            _ if self.enrolled => "asks you",
+            _ => "",
+        }
+    }
+
     fn row(&self) -> Vec<String> {
         let links: Vec<&str> = self.links.iter().map(|phase| phase.as_str()).collect();
         let assurance = match &self.assurance {
@@ -120,6 +135,7 @@ impl NodeLine {
             self.state_word().to_owned(),
             assurance.to_owned(),
             self.policy_words(),
+            self.boot_word().to_owned(),
             links.join(" "),
         ]
     }
@@ -130,7 +146,7 @@ impl Show for NodeList {
         if self.0.is_empty() {
             return "No node has registered yet.\n".into();
         }
-        let head = ["LABEL", "NODE", "STATE", "EK", "POLICIES", "LINKS"].map(String::from);
+        let head = ["LABEL", "NODE", "STATE", "EK", "POLICIES", "BOOTS", "LINKS"].map(String::from);
         let mut rows = vec![head.to_vec()];
         rows.extend(self.0.iter().map(NodeLine::row));
         table(&rows)

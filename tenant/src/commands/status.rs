@@ -1,9 +1,10 @@
 //! `bootkeep status NODE`.
 
 use bootkeep_protocol::{
+    boot_files::{BootFile, BootFiles},
     limits::clean_text,
     registrar::{EkAssurance, NodeRecord},
-    verifier::{LinkInfo, NodeStatus, PolicyUse},
+    verifier::{LinkInfo, NodeStatus, PolicyUse, UnattendedStatus},
     NodeId,
 };
 use serde::Serialize;
@@ -96,6 +97,56 @@ pub(super) fn policy_text(used: &PolicyUse) -> String {
     format!("{kind}: @{name}, generation {}", numbers.join(" and "))
 }
 
+/// Whether a node keeps its share, for people.
+fn unattended_text(kept: &UnattendedStatus) -> String {
+    let mut text = match kept.kept_at_ms {
+        Some(at) => format!("its share was kept {}", ago(at)),
+        None => "not yet: it has kept no share; `bootkeep provision` gives one".to_owned(),
+    };
+    if kept.shares.len() > 1 {
+        text += &format!(
+            ", {} since then without its word that they arrived",
+            kept.shares.len() - 1
+        );
+    }
+    if kept.staged {
+        text += "; a new K waits for its next boot (`bootkeep rotate NODE --finish` after it)";
+    }
+    text
+}
+
+/// What the node says its next boot will use. Nobody has proved it.
+fn boot_file_rows(report: &BootFiles) -> Vec<Vec<String>> {
+    let version = report.version.as_deref().map(clean_text);
+    let of = version.map_or_else(String::new, |version| format!(" of {version}"));
+    let head = format!(
+        "reported {}{of}; `bootkeep policy authorize` signs them",
+        ago(report.at_ms)
+    );
+    let mut rows = vec![row("next boot", head)];
+    rows.extend(
+        report
+            .files
+            .iter()
+            .map(|file| row("", boot_file_text(file))),
+    );
+    rows
+}
+
+fn boot_file_text(file: &BootFile) -> String {
+    let short = |digest: &str| clean_text(digest).chars().take(16).collect::<String>();
+    let role = format!("{:?}", file.role).to_lowercase();
+    let mut text = format!(
+        "{role} {} sha256 {}",
+        clean_text(&file.path),
+        short(&file.sha256)
+    );
+    if let Some(authenticode) = &file.authenticode {
+        text += &format!(" authenticode {}", short(authenticode));
+    }
+    text
+}
+
 fn verifier_rows(status: &NodeStatus) -> Vec<Vec<String>> {
     let state = format!("{}, since {}", status.state.as_str(), ago(status.since_ms));
     let mut rows = vec![row("label", status.label.as_str()), row("state", state)];
@@ -115,6 +166,9 @@ fn verifier_rows(status: &NodeStatus) -> Vec<Vec<String>> {
             .iter()
             .map(|used| row("policy", policy_text(used))),
     );
+    if let Some(kept) = &status.unattended {
+        rows.push(row("boots alone", unattended_text(kept)));
+    }
     if let Some(entry) = status.revocation {
         let text = format!(
             "entry {entry} of the log; `bootkeep revocations` shows who has acknowledged it"
@@ -138,8 +192,47 @@ fn verifier_rows(status: &NodeStatus) -> Vec<Vec<String>> {
         status.attestations, status.ima_entries, status.interval_seconds
     );
     rows.push(row("attestations", good));
+    rows.extend(status.boot_files.iter().flat_map(boot_file_rows));
     if status.clock_safe == Some(false) {
         rows.push(row("TPM clock", "not safe: the last power-off was unclean"));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use bootkeep_protocol::{boot_files::BootFileRole, ShareId};
+
+    use super::*;
+
+    #[test]
+    fn people_read_whether_a_node_boots_alone() {
+        let status = |shares: usize, staged, kept_at_ms| {
+            unattended_text(&UnattendedStatus {
+                shares: vec![ShareId::from([0; 16]); shares],
+                staged,
+                kept_at_ms,
+            })
+        };
+        assert!(status(1, false, None).starts_with("not yet"));
+        assert!(status(3, false, Some(1)).contains("2 since then"));
+        assert!(status(1, true, Some(1)).contains("--finish"));
+    }
+
+    #[test]
+    fn what_a_node_reports_cannot_paint_the_terminal() {
+        let report = BootFiles {
+            at_ms: 1,
+            version: Some("6\u{1b}[31m".into()),
+            files: vec![BootFile {
+                role: BootFileRole::Initrd,
+                path: "/boot/\u{1b}[2J".into(),
+                size: 1,
+                sha256: "\u{1b}".repeat(64),
+                authenticode: None,
+            }],
+        };
+        let text: String = boot_file_rows(&report).concat().concat();
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
 }

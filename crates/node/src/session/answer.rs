@@ -6,13 +6,14 @@ use std::{
 };
 
 use bootkeep_protocol::{
+    kept::KeepCall,
     link::{Call, Outcome, QuoteCall, Reply, ShareCall},
     revocation::RevocationsCall,
     Nonce, Problem, ProblemKind, Role, EXPORTER_LEN,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{RevocationsRequest, ShareRequest};
+use super::{KeepRequest, RevocationsRequest, ShareRequest};
 use crate::Attester;
 
 /// Quotes of one link that are remembered; the oldest are forgotten first.
@@ -36,6 +37,16 @@ impl Given {
         let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         given.contains(&(call.part.holder(), call.nonce))
     }
+
+    /// Whether the tenant was given the quote with this nonce. Asked once for each quote: what was sent after it cannot be
+    /// sent a second time by whoever relays it.
+    fn used_by_tenant(&self, nonce: &Nonce) -> bool {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = given
+            .iter()
+            .position(|(asker, of)| *asker == Role::Tenant && of == nonce);
+        found.and_then(|index| given.remove(index)).is_some()
+    }
 }
 
 /// Who takes what the session itself does not answer.
@@ -43,6 +54,7 @@ impl Given {
 pub(super) struct Takers<'a> {
     pub(super) shares: Option<&'a mpsc::Sender<ShareRequest>>,
     pub(super) revocations: Option<&'a mpsc::Sender<RevocationsRequest>>,
+    pub(super) keeps: Option<&'a mpsc::Sender<KeepRequest>>,
 }
 
 pub(super) async fn answer(
@@ -60,7 +72,7 @@ pub(super) async fn answer(
         Call::Activate(call) => attester.activate(&call).await,
         Call::Revocations(call) => relay(takers.revocations, call).await,
         Call::Share(call) => pass_on(takers.shares, exporter, given.covers(&call), call).await,
-        Call::Keep(_) => Err(no_shares()),
+        Call::Keep(call) => keep(takers.keeps, given, call).await,
     };
     answered.map_or_else(Outcome::Refused, Outcome::Ok)
 }
@@ -87,6 +99,31 @@ async fn pass_on(
     })?;
     let confirmation = outcome.await.map_err(|_| no_shares())??;
     Ok(Reply::Share { confirmation })
+}
+
+async fn keep(
+    keeps: Option<&mpsc::Sender<KeepRequest>>,
+    given: &Given,
+    call: KeepCall,
+) -> Result<Reply, Problem> {
+    let keeps = keeps.ok_or_else(no_shares)?;
+    if !given.used_by_tenant(&call.nonce) {
+        return Err(Problem::new(
+            ProblemKind::Untrusted,
+            "no-such-quote",
+            "this link has given the tenant no quote with this nonce, or a share came after it already",
+        ));
+    }
+    let (done, outcome) = oneshot::channel();
+    let request = KeepRequest { call, done };
+    keeps.try_send(request).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => {
+            Problem::new(ProblemKind::Busy, "busy", "another share is being kept")
+        }
+        mpsc::error::TrySendError::Closed(_) => no_shares(),
+    })?;
+    outcome.await.map_err(|_| no_shares())??;
+    Ok(Reply::Keep {})
 }
 
 async fn relay(

@@ -1,6 +1,7 @@
 //! What goes between a session and the agent round it.
 
 use bootkeep_protocol::{
+    kept::KeepCall,
     link::{Event, ShareCall},
     revocation::{RevocationsCall, RevocationsReply},
     Bytes, Problem, EXPORTER_LEN,
@@ -13,6 +14,8 @@ const EVENTS: usize = 256;
 const SHARES: usize = 4;
 /// Messages about revocations that wait to be taken; more are refused as busy.
 const REVOCATIONS: usize = 4;
+/// Shares for the next boot that wait to be taken; more are refused as busy.
+const KEEPS: usize = 2;
 
 /// A share that came over the link.
 #[derive(Debug)]
@@ -63,6 +66,28 @@ pub fn revocation_channel() -> (
     mpsc::Receiver<RevocationsRequest>,
 ) {
     mpsc::channel(REVOCATIONS)
+}
+
+/// A share U for the next boot. The session has seen to it that it follows a quote the tenant was given over this link.
+#[derive(Debug)]
+pub struct KeepRequest {
+    /// The share, wrapped to this node's transport key.
+    pub call: KeepCall,
+    pub(super) done: oneshot::Sender<Result<(), Problem>>,
+}
+
+impl KeepRequest {
+    /// Answers: it is in the TPM; or refused.
+    pub fn answer(self, outcome: Result<(), Problem>) {
+        // Nobody waits when the link has ended.
+        let _ = self.done.send(outcome);
+    }
+}
+
+/// A channel for shares of the next boot.
+#[must_use]
+pub fn keep_channel() -> (mpsc::Sender<KeepRequest>, mpsc::Receiver<KeepRequest>) {
+    mpsc::channel(KEEPS)
 }
 
 /// Events on their way to the verifier, across sessions: one that was not sent is sent over the next link.
