@@ -43,6 +43,7 @@ pub(crate) struct Counters {
     boots: AtomicU64,
     attestations: AtomicU64,
     shares: AtomicU64,
+    kept: AtomicU64,
     checkpoint_hits: AtomicU64,
     checkpoint_misses: AtomicU64,
     refusals: Mutex<BTreeMap<String, u64>>,
@@ -59,6 +60,10 @@ impl Counters {
 
     pub(crate) fn share_sent(&self) {
         self.shares.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn share_kept(&self) {
+        self.kept.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A running node's list goes on where it was, or is read from its start.
@@ -93,6 +98,11 @@ impl Counters {
                 &self.attestations,
             ),
             ("shares_sent", "Shares V that nodes took.", &self.shares),
+            (
+                "shares_kept",
+                "Splits that nodes acknowledged to have in their TPMs.",
+                &self.kept,
+            ),
             (
                 "checkpoint_hits",
                 "Measurement lists that went on where they were.",

@@ -26,6 +26,9 @@ pub enum VerifierError {
     /// The operating system gave no random bytes.
     #[error("no random bytes")]
     Random,
+    /// What was asked for cannot be done as things stand; no fault.
+    #[error("{0}")]
+    Refused(Problem),
     /// Keys that signatures are verified with.
     #[error("{path}: {source}")]
     Keys {
@@ -44,8 +47,17 @@ pub enum VerifierError {
     },
 }
 
+impl From<Problem> for VerifierError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
 impl From<VerifierError> for Problem {
     fn from(error: VerifierError) -> Self {
+        if let VerifierError::Refused(problem) = error {
+            return problem;
+        }
         tracing::error!(%error, "a fault of the verifier");
         Self::new(
             ProblemKind::Internal,

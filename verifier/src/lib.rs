@@ -13,6 +13,7 @@
 //! | `link` | links of nodes: opening, calls, events |
 //! | `attest` | boot and runtime attestation; share V leaves in `attest::share` only |
 //! | `fleet` | nodes in memory and how their verdicts change |
+//! | `keys` | K sets of nodes that keep their U |
 //! | `policies` | signed policies and their generations |
 //! | `revocation` | the revocation log: written, brought to every node, the CA told |
 //! | `store` | what survives a restart |
@@ -27,6 +28,7 @@ mod config;
 mod counters;
 mod error;
 mod fleet;
+mod keys;
 mod link;
 mod policies;
 mod registrar;

@@ -45,6 +45,11 @@ pub(super) async fn list(
     let nodes = verifier.fleet.all();
     let wanted = |node: &&Arc<Node>| part.after.as_ref().is_none_or(|after| node.id() > after);
     let statuses = nodes.iter().filter(wanted).filter_map(|node| node.status());
+    // Reports of boot files are long: whoever wants one asks for its node.
+    let statuses = statuses.map(|status| NodeStatus {
+        boot_files: None,
+        ..status
+    });
     Json(statuses.take(part.limit.unwrap_or(usize::MAX)).collect())
 }
 
@@ -92,6 +97,11 @@ pub(super) async fn enrol(
     })??;
     let node = verifier.fleet.node(&id);
     let digest = checked.enrolled.terms.digest.clone();
+    let detail = if checked.is_staged() {
+        "its next boot begins with another K"
+    } else {
+        "waiting for evidence"
+    };
     verifier.revocations.check_enrolment(&node, &digest)?;
     let changed = verifier
         .fleet
@@ -99,7 +109,7 @@ pub(super) async fn enrol(
         .await
         .map_err(Problem::from)?;
     if changed {
-        node.step("enrolled", "waiting for evidence");
+        node.step("enrolled", detail);
         end_other_aks(&node);
         verifier.revocations.mark(&node);
     }

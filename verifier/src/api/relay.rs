@@ -7,14 +7,14 @@ use axum::{
 use bootkeep_protocol::{
     limits::MAX_TEXT,
     link::{Call, Reply, SharePart},
-    verifier::RelayRequest,
-    Problem, ProblemKind, Role,
+    verifier::{RelayRequest, State as NodeState},
+    Phase, Problem, ProblemKind, Role,
 };
 use bootkeep_service::{BoundedJson, ProblemResponse};
 
 use super::{node_id, Shared, Tenant};
 use crate::{
-    fleet::Verdict,
+    fleet::{Node, Verdict},
     link::{keep_confirmation, untrusted},
 };
 
@@ -32,6 +32,7 @@ pub(super) async fn relay(
     if node.enrolment().is_some() && node.trust().verdict == Verdict::Revoked {
         return Err(untrusted("revoked", "the node is revoked: nothing is passed on to it").into());
     }
+    check_keep(&node, &request)?;
     let link = node.link(request.phase).ok_or_else(no_link)?;
     let reply = link.calls.ask(request.call).await.map_err(Problem::from)?;
     if let Reply::Share {
@@ -59,8 +60,15 @@ fn check(call: &Call) -> Result<(), Problem> {
             Err(not_relayed("only quotes for the tenant are passed on"))
         }
         Call::Revocations(_) => Err(not_relayed("revocations come from the verifier alone")),
-        Call::Share(share) if share.part != SharePart::U || share.envelope.is_some() => {
+        Call::Share(share)
+            if share.part != SharePart::U || share.envelope.is_some() || share.kept.is_some() =>
+        {
             Err(not_relayed("only share U is passed on"))
+        }
+        Call::Keep(keep)
+            if keep.encapsulated.0.len() > MAX_WRAPPED || keep.ciphertext.0.len() > MAX_WRAPPED =>
+        {
+            Err(too_large(MAX_WRAPPED))
         }
         Call::Share(share)
             if share.encapsulated.0.len() > MAX_WRAPPED
@@ -73,6 +81,24 @@ fn check(call: &Call) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
+}
+
+/// A U to keep goes to the running system of a trusted node, and only that of the K that is staged for it.
+fn check_keep(node: &Node, request: &RelayRequest) -> Result<(), Problem> {
+    let Call::Keep(keep) = &request.call else {
+        return Ok(());
+    };
+    let conflict = |code: &str, detail: &str| Problem::new(ProblemKind::Conflict, code, detail);
+    if request.phase != Phase::Runtime || node.state() != Some(NodeState::Trusted) {
+        let detail = "a U to keep is passed on to the running system of a trusted node only";
+        return Err(conflict("not-trusted", detail));
+    }
+    if node.keys().staged_share() != Some(&keep.id) {
+        let detail =
+            "this U is of no K that is staged for the node: stage one with an enrolment first";
+        return Err(conflict("not-staged", detail));
+    }
+    Ok(())
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bootkeep_policy::{appraise_boot, boot_call, Booted, Policies, Question, Refusal};
 use bootkeep_protocol::{
+    kept::SignedPcrPolicy,
     link::{Call, Evidence, Reply},
     Role,
 };
@@ -12,7 +13,7 @@ use super::{await_policies, end_refused, keep_evidence, pause_after, refuse, sha
 use crate::{
     clock::now_ms,
     error::VerifierError,
-    fleet::{Checkpoint, Enrolled, Node},
+    fleet::{Checkpoint, Enrolled, Node, Verdict},
     link::{CallError, Link},
     service::Verifier,
 };
@@ -25,14 +26,17 @@ enum Outcome {
     NoEvidence(CallError),
 }
 
-/// Until V is sent or the evidence is refused.
+/// Until V is sent or the evidence is refused; for a node that keeps its U, again whenever other PCR policies count.
 pub(super) async fn attest(
     verifier: &Verifier,
     node: &Node,
     link: &Link,
     enrolled: &Arc<Enrolled>,
 ) {
-    if !node.trust().is_open() {
+    let trust = node.trust();
+    // This boot has gone further: an enrolment that stages a K begins nothing anew.
+    let running = matches!(trust.verdict, Verdict::Trusted { .. });
+    if !trust.is_open() || running {
         return;
     }
     loop {
@@ -40,10 +44,13 @@ pub(super) async fn attest(
         match appraise(verifier, node, link, enrolled).await {
             Ok(Outcome::Good(booted)) => {
                 match release(verifier, node, link, enrolled, *booted).await {
-                    Ok(()) => return,
+                    Ok(Some(sent)) => share::await_other_policies(enrolled, &sent).await,
+                    Ok(None) => return,
                     Err(error) => pause_after(node, &error).await,
                 }
             }
+            // It was asked again and has opened its volume meanwhile, with the V it had.
+            Ok(Outcome::Refused(refusal)) if link.had_v() && is_only_latched(&refusal) => return,
             Ok(Outcome::Refused(refusal)) => {
                 refuse(verifier, node, enrolled, &refusal).await;
                 return end_refused(link, &refusal);
@@ -93,14 +100,20 @@ async fn appraise(
     })
 }
 
-/// Stores the verdict, then sends V for this very appraisal.
+fn is_only_latched(refusal: &Refusal) -> bool {
+    let reasons = refusal.reasons();
+    reasons.iter().all(|reason| reason.code == "latched")
+}
+
+/// Stores the verdict, then sends V for this very appraisal. Gives the PCR policies that were sent with it to a node that
+/// keeps its U: it waits for others when none of them fits.
 async fn release(
     verifier: &Verifier,
     node: &Node,
     link: &Link,
     enrolled: &Arc<Enrolled>,
     booted: Booted,
-) -> Result<(), VerifierError> {
+) -> Result<Option<Vec<SignedPcrPolicy>>, VerifierError> {
     let clock = booted.baseline().clock();
     let checkpoint = Checkpoint {
         reset_count: clock.reset_count,
@@ -108,7 +121,7 @@ async fn release(
     };
     let verdict = |trust: &mut crate::fleet::Trust| trust.boot_trusted(&booted, now_ms());
     if !verifier.fleet.change(node, enrolled, verdict).await? || !node.trust().is_open() {
-        return Ok(());
+        return Ok(None);
     }
     verifier.fleet.keep_checkpoint(node, enrolled, checkpoint);
     let safe = if clock.safe {
@@ -123,5 +136,5 @@ async fn release(
     );
     verifier.counters.appraised();
     verifier.reinstate(node, enrolled).await?;
-    share::send(verifier, node, link, booted).await
+    share::send(verifier, node, link, enrolled, booted).await
 }

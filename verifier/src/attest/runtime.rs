@@ -6,7 +6,7 @@ use bootkeep_policy::{
     appraise_runtime, runtime_call, Attested, Baseline, ImaState, Progress, Question, Refusal,
 };
 use bootkeep_protocol::{
-    link::{Call, Evidence, Reply},
+    link::{Call, Evidence, Reply, LATCH_PCR},
     Role,
 };
 use tokio::time::{sleep_until, Instant};
@@ -15,13 +15,14 @@ use super::{await_policies, keep_evidence, pace::Pace, pause_after, refuse, RETR
 use crate::{
     clock::now_ms,
     error::VerifierError,
-    fleet::{Checkpoint, Enrolled, Node, Verdict},
+    fleet::{latched_values, Checkpoint, Enrolled, Node, Verdict},
     link::{CallError, Link},
     service::Verifier,
 };
 
 enum Outcome {
-    Good(Box<Attested>),
+    /// With the value of PCR 15.
+    Good(Box<Attested>, [u8; 32]),
     More,
     Refused(Refusal),
     /// No policy counts any more.
@@ -103,8 +104,8 @@ impl Attestation<'_> {
             match self.once().await {
                 Ok(Outcome::Refused(refusal)) => return Err(refusal),
                 Ok(Outcome::More | Outcome::NoPolicy) => continue,
-                Ok(Outcome::Good(attested)) => {
-                    if let Err(error) = self.good(&attested).await {
+                Ok(Outcome::Good(attested, latched)) => {
+                    if let Err(error) = self.good(&attested, &latched).await {
                         pause_after(self.node, &error).await;
                     }
                     self.wait(
@@ -136,31 +137,43 @@ impl Attestation<'_> {
             exporter: &self.link.exporter,
             phase: self.link.phase,
         };
-        let enrolled = self.enrolled;
-        let runtime = enrolled.runtime.content();
+        let runtime = self.enrolled.runtime.content();
+        let latched = self.latched(&evidence);
         let progress = appraise_runtime(
             &question,
             &evidence,
             &runtime.generations.at(now_ms()),
-            &enrolled.latched_pcr15,
+            &latched,
             &self.baseline,
             &mut self.ima,
         );
         keep_evidence(self.node, &question, *evidence, progress.is_ok());
         Ok(match progress {
-            Ok(Progress::Whole(attested)) => Outcome::Good(Box::new(attested)),
+            Ok(Progress::Whole(attested)) => Outcome::Good(Box::new(attested), latched),
             Ok(Progress::More) => Outcome::More,
             Err(refusal) if refusal.is_ours() => Outcome::NoPolicy,
             Err(refusal) => Outcome::Refused(refusal),
         })
     }
 
-    async fn good(&mut self, attested: &Attested) -> Result<(), VerifierError> {
+    /// The value PCR 15 must have: of those that may be, the one the evidence claims. That it has it is appraised.
+    fn latched(&self, evidence: &Evidence) -> [u8; 32] {
+        let values = latched_values(self.node, self.enrolled);
+        let claimed = |value: &&[u8; 32]| {
+            let mut pcrs = evidence.quote.pcrs.iter();
+            pcrs.any(|pcr| pcr.index == LATCH_PCR && pcr.digest.as_slice() == value.as_slice())
+        };
+        let value = values.iter().find(claimed).or(values.first());
+        value.copied().unwrap_or(self.enrolled.latched_pcr15)
+    }
+
+    async fn good(&mut self, attested: &Attested, latched: &[u8; 32]) -> Result<(), VerifierError> {
         self.baseline = attested.baseline().clone();
         let was_trusted = matches!(self.node.trust().verdict, Verdict::Trusted { until_ms } if now_ms() < until_ms);
         let interval = self.enrolled.terms.interval_seconds;
-        let verdict =
-            |trust: &mut crate::fleet::Trust| trust.attested(attested, interval, now_ms());
+        let verdict = |trust: &mut crate::fleet::Trust| {
+            trust.attested(attested, latched, interval, now_ms());
+        };
         if !self
             .verifier
             .fleet

@@ -4,18 +4,20 @@ use std::{net::IpAddr, sync::Arc};
 
 use bootkeep_policy::{BootPolicy, Refusal, RuntimePolicy};
 use bootkeep_protocol::{
-    limits::{clean_text, MAX_ADDRESSES, MAX_ENVELOPE, MAX_SERIALS, MAX_TEXT},
+    kept::{Authority, SignedPcrPolicy, MAX_PCR_POLICIES},
+    limits::{clean_text, MAX_ADDRESSES, MAX_ENVELOPE, MAX_PUBLIC, MAX_SERIALS, MAX_TEXT},
     policy::PolicySource,
-    verifier::{Enrolment, OnFailure},
+    verifier::{Enrolment, OnFailure, Unattended},
     Bytes, Phase, Problem, ProblemKind,
 };
-use bootkeep_tpkd::{Share, KEY_LEN, V};
+use bootkeep_tpkd::{Share, KEY_LEN, MAX_AUTHORITIES, V};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     clock::now_ms,
+    keys::{Change, KeyTerms},
     policies::{Kind, Line, Policies, Shelf},
 };
 
@@ -23,6 +25,10 @@ use crate::{
 const MAX_INTERVAL: u32 = 86_400;
 /// Longest serial number of a certificate (hexadecimal digits; RFC 5280 §4.1.2.2 has 20 bytes).
 const MAX_SERIAL: usize = 40;
+/// Largest envelope of a node that keeps its U (bytes): one frame carries three of them.
+const MAX_KEPT_ENVELOPE: usize = 1024 * 1024;
+/// Longest policy reference (bytes; TPM 2.0 Part 2 §10.4.4: a nonce is as long as the largest digest).
+const MAX_POLICY_REF: usize = 64;
 
 /// The parts of an enrolment that are not secret and not policy. Stored as one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +41,7 @@ pub(crate) struct Terms {
     pub(crate) interval_seconds: u32,
     #[serde(default)]
     pub(crate) addresses: Vec<IpAddr>,
+    /// Certificates the node may hold: those of this enrolment, then those of the K sets before it that were not revoked.
     #[serde(default)]
     pub(crate) serials: Vec<String>,
     #[serde(default)]
@@ -65,6 +72,9 @@ pub(crate) struct Secrets {
 pub(crate) struct NewEnrolment {
     pub(crate) enrolled: Enrolled,
     pub(crate) secrets: Secrets,
+    pub(crate) change: Change,
+    /// For a node that keeps its U.
+    pub(crate) keys: Option<KeyTerms>,
     pub(crate) boot_document: String,
     pub(crate) runtime_document: String,
 }
@@ -76,6 +86,14 @@ impl Enrolled {
             && self.terms.ak_digest == other.terms.ak_digest
             && self.terms.latched_pcr15 == other.terms.latched_pcr15
             && self.boot_digest == other.boot_digest
+    }
+
+    /// Whether nothing but K, label, addresses and times differ: what the running system is held against stays the same.
+    pub(crate) fn same_rules(&self, other: &Self) -> bool {
+        self.terms.generation == other.terms.generation
+            && self.terms.ak_digest == other.terms.ak_digest
+            && self.boot_digest == other.boot_digest
+            && self.runtime_digest == other.runtime_digest
     }
 
     /// How long, in milliseconds, until a generation of its policies begins or ends to count.
@@ -120,9 +138,12 @@ impl NewEnrolment {
         enrolment.share_v.0.zeroize();
         let latched_pcr15 = check_fields(&enrolment)?;
         check_peers(&enrolment)?;
+        let (change, keys) = check_unattended(&mut enrolment)?;
         let boot = source(enrolment.boot_policy, &policies.boot)?;
         let runtime = source(enrolment.runtime_policy, &policies.runtime)?;
         Ok(Self {
+            change,
+            keys,
             enrolled: Enrolled {
                 terms: Terms {
                     label: clean_text(&enrolment.label),
@@ -149,6 +170,68 @@ impl NewEnrolment {
             runtime_document: runtime.text,
         })
     }
+}
+
+impl NewEnrolment {
+    pub(crate) fn is_staged(&self) -> bool {
+        matches!(self.change, Change::Staged(_))
+    }
+
+    /// The certificates of the K before stay the node's until they are revoked or too many.
+    pub(crate) fn add_serials(&mut self, before: &Terms) {
+        let serials = &mut self.enrolled.terms.serials;
+        for serial in &before.serials {
+            if serials.len() < MAX_SERIALS && !serials.contains(serial) {
+                serials.push(serial.clone());
+            }
+        }
+    }
+}
+
+/// What the enrolment says about a node that keeps its U, checked.
+fn check_unattended(enrolment: &mut Enrolment) -> Result<(Change, Option<KeyTerms>), Problem> {
+    let Some(unattended) = enrolment.unattended.take() else {
+        return Ok((Change::Attended, None));
+    };
+    let Unattended {
+        share_id,
+        authorities,
+        pcr_policies,
+        staged,
+    } = unattended;
+    if enrolment.envelope.0.len() > MAX_KEPT_ENVELOPE {
+        let detail = format!(
+            "the envelope of a node that keeps its U has at most {MAX_KEPT_ENVELOPE} bytes"
+        );
+        return Err(malformed(detail));
+    }
+    let formed = pcr_policies.iter().all(SignedPcrPolicy::is_well_formed);
+    if !formed || pcr_policies.len() > MAX_PCR_POLICIES {
+        let detail = format!("pcr_policies must be at most {MAX_PCR_POLICIES}, each with ascending PCRs below 24, a digest of 32 bytes and a signature");
+        return Err(malformed(detail));
+    }
+    if !(1..=MAX_AUTHORITIES).contains(&authorities.len()) || !authorities.iter().all(is_authority)
+    {
+        let detail = format!("authorities must be 1 to {MAX_AUTHORITIES}, each with a public area of at most {MAX_PUBLIC} bytes and a policy reference of at most {MAX_POLICY_REF}");
+        return Err(malformed(detail));
+    }
+    let change = if staged {
+        Change::Staged(share_id)
+    } else {
+        Change::Unattended(share_id)
+    };
+    let keys = KeyTerms {
+        share_id,
+        latched_pcr15: enrolment.latched_pcr15.clone(),
+        pcr_policies,
+        authorities,
+    };
+    Ok((change, Some(keys)))
+}
+
+fn is_authority(authority: &Authority) -> bool {
+    (1..=MAX_PUBLIC).contains(&authority.public.as_slice().len())
+        && authority.policy_ref.as_slice().len() <= MAX_POLICY_REF
 }
 
 /// The fields beside share and policies; gives the latched value.

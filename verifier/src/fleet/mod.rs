@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod enrolled;
+mod keys;
 mod node;
 mod steps;
 mod trust;
@@ -15,15 +16,19 @@ use bootkeep_policy::ImaState;
 use bootkeep_protocol::{policy::PolicyKind, verifier::State, NodeId};
 
 pub(crate) use checkpoints::spawn_writer;
-pub(crate) use enrolled::{Enrolled, NewEnrolment, Secrets, Terms};
+#[cfg(test)]
+pub(crate) use enrolled::Secrets;
+pub(crate) use enrolled::{Enrolled, NewEnrolment, Terms};
+pub(crate) use keys::latched_values;
 pub(crate) use node::{latched, Checkpoint, Node};
 pub(crate) use trust::{Trust, Verdict};
 
 use crate::{
     clock::now_ms,
     error::VerifierError,
+    keys::Keys,
     policies::{Followers, Policies, PolicyId},
-    store::{checkpoint_context, Database, NewCheckpoint, StoredNode},
+    store::{checkpoint_context, Database, NewCheckpoint},
 };
 use checkpoints::Pending;
 
@@ -42,14 +47,9 @@ impl Fleet {
         policies: &Policies,
     ) -> Result<Self, VerifierError> {
         let mut nodes = HashMap::new();
-        for StoredNode {
-            id,
-            enrolled,
-            trust,
-        } in database.load(policies).await?
-        {
-            let node = Node::new(id.clone(), Some(Arc::new(enrolled)), trust);
-            nodes.insert(id, Arc::new(node));
+        for stored in database.load(policies).await? {
+            let id = stored.id.clone();
+            nodes.insert(id, Arc::new(Node::stored(stored)));
         }
         tracing::info!(nodes = nodes.len(), "enrolments loaded");
         Ok(Self {
@@ -98,6 +98,9 @@ impl Fleet {
     ) -> Result<bool, VerifierError> {
         let _gate = node.gate.lock().await;
         let old = node.enrolment();
+        if new.is_staged() {
+            return self.stage(node, old, new).await;
+        }
         let mut trust = Trust::waiting(now_ms());
         if let Some(old) = &old {
             let revoked = node.trust().verdict == Verdict::Revoked;
@@ -110,8 +113,8 @@ impl Fleet {
                 trust.boot_id = known.boot_id;
             }
         }
-        self.database.enrol(node.id(), &new, &trust).await?;
-        node.publish_enrolment(Some(Arc::new(new.enrolled)), trust);
+        let keys = self.database.enrol(node.id(), &new, &trust).await?;
+        node.publish_enrolment(new.enrolled, trust, keys);
         Ok(true)
     }
 
@@ -119,7 +122,7 @@ impl Fleet {
     pub(crate) async fn forget(&self, node: &Node) -> Result<(), VerifierError> {
         let _gate = node.gate.lock().await;
         self.database.forget(node.id()).await?;
-        node.publish_enrolment(None, Trust::default());
+        node.publish_forgotten();
         Ok(())
     }
 
@@ -232,6 +235,7 @@ impl Fleet {
         let mut trust = node.trust();
         trust.revoked(reason, now_ms());
         node.publish(trust.clone());
+        node.set_keys(Keys::default());
         self.database.revoke(node.id(), &trust).await
     }
 }

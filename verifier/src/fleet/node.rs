@@ -7,6 +7,7 @@ use std::{
 
 use bootkeep_policy::{ImaState, Refusal};
 use bootkeep_protocol::{
+    boot_files::BootFiles,
     link::{PcrValue, LATCH_PCR},
     verifier::{LastEvidence, LinkInfo, NodeStatus, Reason, State, StepRecord},
     Bytes, NodeId, Phase, Problem, ProblemKind,
@@ -14,7 +15,7 @@ use bootkeep_protocol::{
 use tokio::sync::watch;
 
 use super::{steps::Steps, trust::Trust, Enrolled};
-use crate::{clock::now_ms, link::Link};
+use crate::{clock::now_ms, keys::Keys, link::Link, store::StoredNode};
 
 /// A node, enrolled or only linked.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ struct Inner {
     evidence: Option<LastEvidence>,
     /// Sequence number of the entry that revoked it.
     revocation: Option<u64>,
+    keys: Keys,
+    boot_files: Option<BootFiles>,
 }
 
 /// Largest event log that is kept for the tenant (bytes).
@@ -59,11 +62,24 @@ impl Node {
                 checkpoint: None,
                 evidence: None,
                 revocation: None,
+                keys: Keys::default(),
+                boot_files: None,
             }),
             enrolment: watch::Sender::new(enrolment),
             changes: watch::Sender::new(()),
             gate: tokio::sync::Mutex::new(()),
         }
+    }
+
+    pub(super) fn stored(stored: StoredNode) -> Self {
+        let enrolled = Some(Arc::new(stored.enrolled));
+        let node = Self::new(stored.id, enrolled, stored.trust);
+        {
+            let mut inner = node.inner();
+            inner.keys = stored.keys;
+            inner.boot_files = stored.boot_files;
+        }
+        node
     }
 
     pub(crate) fn id(&self) -> &NodeId {
@@ -97,14 +113,53 @@ impl Node {
         self.changes.send_replace(());
     }
 
-    /// Publishes a new enrolment with its verdict; `None` forgets the node.
-    pub(super) fn publish_enrolment(&self, enrolment: Option<Arc<Enrolled>>, trust: Trust) {
+    /// Publishes a new enrolment with its verdict and K sets.
+    pub(super) fn publish_enrolment(&self, enrolled: Enrolled, trust: Trust, keys: Keys) {
         {
             let mut inner = self.inner();
             inner.trust = trust;
+            inner.keys = keys;
             inner.checkpoint = None;
         }
-        self.enrolment.send_replace(enrolment);
+        self.enrolment.send_replace(Some(Arc::new(enrolled)));
+        self.changes.send_replace(());
+    }
+
+    /// Publishes an enrolment under which the running system goes on as it is.
+    pub(super) fn publish_staged(&self, enrolled: Enrolled, keys: Keys) {
+        self.inner().keys = keys;
+        self.enrolment.send_replace(Some(Arc::new(enrolled)));
+        self.changes.send_replace(());
+    }
+
+    /// Forgets the enrolment and what belongs to it.
+    pub(super) fn publish_forgotten(&self) {
+        {
+            let mut inner = self.inner();
+            inner.trust = Trust::default();
+            inner.keys = Keys::default();
+            inner.checkpoint = None;
+            inner.boot_files = None;
+        }
+        self.enrolment.send_replace(None);
+        self.changes.send_replace(());
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        self.inner().keys.clone()
+    }
+
+    pub(super) fn set_keys(&self, keys: Keys) {
+        self.inner().keys = keys;
+        self.changes.send_replace(());
+    }
+
+    pub(crate) fn boot_files(&self) -> Option<BootFiles> {
+        self.inner().boot_files.clone()
+    }
+
+    pub(super) fn set_boot_files(&self, report: BootFiles) {
+        self.inner().boot_files = Some(report);
         self.changes.send_replace(());
     }
 
@@ -240,8 +295,8 @@ impl Node {
             interval_seconds: enrolment.terms.interval_seconds,
             policies: vec![enrolment.boot.in_use(now), enrolment.runtime.in_use(now)],
             revocation: inner.revocation,
-            unattended: None,
-            boot_files: None,
+            unattended: inner.keys.status(),
+            boot_files: inner.boot_files.clone(),
         })
     }
 

@@ -56,6 +56,9 @@ pub(crate) struct Trust {
     pub(crate) attestations: u64,
     pub(crate) ima_entries: u64,
     pub(crate) clock_safe: Option<bool>,
+    /// The value of PCR 15 this boot has shown, when the node has several K: from then on no other.
+    #[serde(default)]
+    pub(crate) latched: Option<Bytes>,
 }
 
 impl Trust {
@@ -118,6 +121,7 @@ impl Trust {
         }
         self.claims.clear();
         self.confirmation = None;
+        self.latched = None;
         self.attestations = 0;
         self.ima_entries = 0;
         self.boot_id = Some(boot_id.clone());
@@ -138,11 +142,18 @@ impl Trust {
         self.take_baseline(booted.baseline());
     }
 
-    /// The running system was attested and is good.
-    pub(crate) fn attested(&mut self, attested: &Attested, interval_seconds: u32, now_ms: u64) {
+    /// The running system was attested and is good; PCR 15 had this value.
+    pub(crate) fn attested(
+        &mut self,
+        attested: &Attested,
+        latched: &[u8; 32],
+        interval_seconds: u32,
+        now_ms: u64,
+    ) {
         if !self.is_open() {
             return;
         }
+        self.latched = Some(latched.as_slice().into());
         let until_ms = now_ms + INTERVALS * u64::from(interval_seconds) * 1000;
         self.set(Verdict::Trusted { until_ms }, now_ms);
         self.reasons.clear();

@@ -7,7 +7,7 @@ use bootkeep_protocol::{
     Bytes, Phase,
 };
 
-use super::Link;
+use super::{kept, Link};
 use crate::{fleet::Node, service::Verifier};
 
 /// Length of a confirmation (bytes).
@@ -33,9 +33,8 @@ pub(super) async fn take(verifier: &Verifier, node: &Node, link: &Link, event: E
         Event::Combined { confirmation } => {
             keep_confirmation(verifier, node, link, confirmation).await
         }
-        Event::ShareKept { .. } | Event::BootFiles(_) => {
-            tracing::debug!(node = node.id().short(), "an event of a node that keeps its U");
-        }
+        Event::ShareKept { id } => kept::share_kept(verifier, node, link, id).await,
+        Event::BootFiles(report) => kept::boot_files(verifier, node, link, report).await,
         Event::Claim(claim) => {
             let mut new = false;
             change(verifier, node, |trust| new = trust.claim(&claim)).await;

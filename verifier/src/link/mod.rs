@@ -2,13 +2,17 @@
 
 mod calls;
 mod events;
+mod kept;
 mod open;
 mod session;
 
-use std::sync::atomic::AtomicU32;
+use std::{
+    collections::BTreeSet,
+    sync::{atomic::AtomicU32, Mutex, PoisonError},
+};
 
 use bootkeep_evidence::{AkPublic, ClockInfo};
-use bootkeep_protocol::{BootId, Phase, Problem, EXPORTER_LEN};
+use bootkeep_protocol::{BootId, Phase, Problem, ShareId, EXPORTER_LEN};
 use tokio::sync::watch;
 
 pub(crate) use calls::{CallError, Calls};
@@ -37,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) grew: watch::Sender<u64>,
     /// Events taken so far.
     pub(crate) events: AtomicU32,
+    /// Set once V was sent over it: the splits of the K the node may boot with, if it keeps its U.
+    pub(crate) offered: Mutex<Option<BTreeSet<ShareId>>>,
     /// Why the link is to end.
     pub(crate) ending: watch::Sender<Option<Problem>>,
 }
@@ -51,6 +57,25 @@ impl Link {
             }
             first
         });
+    }
+
+    /// Notes the splits whose V leaves over this link; the node may acknowledge these and no others.
+    pub(crate) fn offer(&self, splits: impl Iterator<Item = ShareId>) {
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered.get_or_insert_default().extend(splits);
+    }
+
+    fn was_offered(&self, split: &ShareId) -> bool {
+        let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered
+            .as_ref()
+            .is_some_and(|offered| offered.contains(split))
+    }
+
+    /// Whether V was sent over this link: the boot may have gone on with it.
+    pub(crate) fn had_v(&self) -> bool {
+        let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        offered.is_some()
     }
 
     /// Tenant and registrar speak of the same AK (CVE-2022-1053: read at two times, two AKs).

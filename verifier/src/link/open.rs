@@ -1,6 +1,6 @@
 //! The opening of a link: who is it, and may it speak now?
 
-use std::sync::atomic::AtomicU32;
+use std::sync::{atomic::AtomicU32, Mutex};
 
 use bootkeep_evidence::AkPublic;
 use bootkeep_link::channel::{Receiver, Sender};
@@ -76,6 +76,7 @@ fn check(
         ak,
         grew: watch::Sender::new(0),
         events: AtomicU32::new(0),
+        offered: Mutex::default(),
         ending: watch::Sender::new(None),
     })
 }

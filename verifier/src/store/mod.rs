@@ -1,22 +1,26 @@
 //! What survives a restart: enrolments, sealed secrets, verdicts.
 
+mod boot_files;
 mod checkpoints;
+mod keys;
 mod policies;
 mod seal;
 
 use std::sync::Arc;
 
-use bootkeep_protocol::{policy::PolicySource, NodeId};
+use bootkeep_protocol::{boot_files::BootFiles, policy::PolicySource, NodeId};
 use bootkeep_store::Store;
 use sqlx::{migrate::Migrator, Row};
 
 pub(crate) use checkpoints::{context as checkpoint_context, NewCheckpoint};
+pub(crate) use keys::{NamedShare, SecretSet, Taken};
 pub(crate) use policies::PolicyRow;
 pub(crate) use seal::Sealer;
 
 use crate::{
     error::VerifierError,
-    fleet::{Enrolled, NewEnrolment, Secrets, Terms, Trust},
+    fleet::{Enrolled, NewEnrolment, Terms, Trust},
+    keys::Keys,
     policies::{Kind, Line, Policies, Shelf},
 };
 
@@ -28,6 +32,8 @@ pub(crate) struct StoredNode {
     pub(crate) id: NodeId,
     pub(crate) enrolled: Enrolled,
     pub(crate) trust: Trust,
+    pub(crate) keys: Keys,
+    pub(crate) boot_files: Option<BootFiles>,
 }
 
 /// The database and the key of its secrets.
@@ -64,11 +70,17 @@ impl Database {
             sqlx::query("SELECT node_id, enrolment, boot_policy, runtime_policy, trust FROM nodes")
                 .fetch_all(self.store.pool())
                 .await?;
+        let mut keys = self.all_keys().await?;
+        let mut boot_files = self.all_boot_files().await?;
         let mut nodes = Vec::new();
         for row in rows {
             let id: String = row.try_get("node_id")?;
             match read_row(&row, &lines).await {
-                Ok(node) => nodes.push(node),
+                Ok(node) => nodes.push(StoredNode {
+                    keys: keys.remove(&id).unwrap_or_default(),
+                    boot_files: boot_files.remove(&id),
+                    ..node
+                }),
                 Err(error) => {
                     tracing::error!(node = id, %error, "an enrolment cannot be read and is left out")
                 }
@@ -77,19 +89,16 @@ impl Database {
         Ok(nodes)
     }
 
-    /// Stores an enrolment in place of the node's old one.
+    /// Stores an enrolment in place of the node's old one; gives the K sets the node has then.
     pub(crate) async fn enrol(
         &self,
         id: &NodeId,
         new: &NewEnrolment,
         trust: &Trust,
-    ) -> Result<(), VerifierError> {
+    ) -> Result<Keys, VerifierError> {
         let enrolled = &new.enrolled;
-        let share = self
-            .sealer
-            .seal(id, "share-v", new.secrets.share.expose())?;
-        let envelope = self.sealer.seal(id, "envelope", &new.secrets.envelope)?;
         let mut transaction = self.store.pool().begin().await?;
+        let keys = keys::enrol(&mut transaction, &self.sealer, id, new).await?;
         for (digest, text) in [
             (&enrolled.boot_digest, &new.boot_document),
             (&enrolled.runtime_digest, &new.runtime_document),
@@ -107,22 +116,21 @@ impl Database {
                 .await?;
         }
         sqlx::query(
-            "INSERT INTO nodes (node_id, enrolment, boot_policy, runtime_policy, share_v, envelope, trust) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO nodes (node_id, enrolment, boot_policy, runtime_policy, trust) \
+             VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(id.as_str())
         .bind(json(&enrolled.terms)?)
         .bind(enrolled.boot_digest.as_str())
         .bind(enrolled.runtime_digest.as_str())
-        .bind(share)
-        .bind(envelope)
         .bind(json(trust)?)
         .execute(&mut *transaction)
         .await?;
         sqlx::query(UNUSED_POLICIES)
             .execute(&mut *transaction)
             .await?;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        Ok(keys)
     }
 
     /// Stores a verdict.
@@ -135,20 +143,24 @@ impl Database {
         Ok(())
     }
 
-    /// Stores the verdict and deletes V and the envelope.
+    /// Stores the verdict and deletes every V and envelope.
     pub(crate) async fn revoke(&self, id: &NodeId, trust: &Trust) -> Result<(), VerifierError> {
-        sqlx::query("UPDATE nodes SET trust = $2, share_v = '', envelope = '' WHERE node_id = $1")
+        let mut transaction = self.store.pool().begin().await?;
+        sqlx::query("UPDATE nodes SET trust = $2 WHERE node_id = $1")
             .bind(id.as_str())
             .bind(json(trust)?)
-            .execute(self.store.pool())
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        keys::delete_all(&mut transaction, id).await?;
+        Ok(transaction.commit().await?)
     }
 
-    /// Deletes the enrolment.
+    /// Deletes the enrolment and what belongs to it.
     pub(crate) async fn forget(&self, id: &NodeId) -> Result<(), VerifierError> {
         let mut transaction = self.store.pool().begin().await?;
-        for table in ["nodes", "checkpoints"] {
+        keys::take_node(&mut transaction, id).await?;
+        keys::delete_all(&mut transaction, id).await?;
+        for table in ["nodes", "checkpoints", "boot_files"] {
             sqlx::query(&format!("DELETE FROM {table} WHERE node_id = $1"))
                 .bind(id.as_str())
                 .execute(&mut *transaction)
@@ -158,22 +170,6 @@ impl Database {
             .execute(&mut *transaction)
             .await?;
         Ok(transaction.commit().await?)
-    }
-
-    /// V and the envelope; `None` when the node is not enrolled or was revoked.
-    pub(crate) async fn secrets(&self, id: &NodeId) -> Result<Option<Secrets>, VerifierError> {
-        let row =
-            sqlx::query("SELECT share_v, envelope FROM nodes WHERE node_id = $1 AND share_v <> ''")
-                .bind(id.as_str())
-                .fetch_optional(self.store.pool())
-                .await?;
-        let Some(row) = row else { return Ok(None) };
-        let share: String = row.try_get("share_v")?;
-        let envelope: String = row.try_get("envelope")?;
-        Ok(Some(Secrets {
-            share: self.sealer.open_share(id, &share)?,
-            envelope: self.sealer.open(id, "envelope", &envelope)?.to_vec(),
-        }))
     }
 }
 
@@ -219,6 +215,8 @@ async fn read_row(row: &sqlx::any::AnyRow, lines: &Lines<'_>) -> Result<StoredNo
     let (boot_digest, runtime_digest) = (text("boot_policy")?, text("runtime_policy")?);
     Ok(StoredNode {
         id,
+        keys: Keys::default(),
+        boot_files: None,
         trust: document(&text("trust")?)?,
         enrolled: Enrolled {
             latched_pcr15: latched.map_err(|_| bad("latched_pcr15 is not 32 bytes"))?,

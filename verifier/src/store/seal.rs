@@ -3,7 +3,6 @@
 use base64::{engine::general_purpose::STANDARD, Engine as _};
 use bootkeep_pki::state_key::StateKey;
 use bootkeep_protocol::NodeId;
-use bootkeep_tpkd::{Share, KEY_LEN, V};
 use zeroize::Zeroizing;
 
 use crate::error::VerifierError;
@@ -44,17 +43,5 @@ impl Sealer {
     ) -> Result<Zeroizing<Vec<u8>>, VerifierError> {
         let sealed = STANDARD.decode(sealed).map_err(fault)?;
         self.0.open(&context(node, what), &sealed).map_err(fault)
-    }
-
-    pub(crate) fn open_share(
-        &self,
-        node: &NodeId,
-        sealed: &str,
-    ) -> Result<Share<V>, VerifierError> {
-        let plain = self.open(node, "share-v", sealed)?;
-        let bytes = plain.as_slice().try_into().map(Zeroizing::new);
-        let bytes: Zeroizing<[u8; KEY_LEN]> =
-            bytes.map_err(|_| fault("share V has another length"))?;
-        Ok(Share::from_bytes(*bytes))
     }
 }

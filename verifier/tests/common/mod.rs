@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod host;
+pub mod keeper;
 #[path = "../../../crates/policy/tests/common/mod.rs"]
 pub mod machine;
 pub mod node;
@@ -60,7 +61,8 @@ pub struct World {
 }
 
 fn identity(authority: &Authority, role: Role) -> (String, String) {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    // The last is this side of the bridge in tests with network namespaces.
+    let names = ["localhost", "127.0.0.1", "10.77.0.254"].map(str::to_owned);
     let identity = authority.issue_service(role, &names).unwrap();
     (identity.certificate_pem, identity.key_pem.to_string())
 }
@@ -198,10 +200,16 @@ impl World {
 
     /// Starts a verifier that keeps a revocation log and tells the CA of this URL.
     pub async fn start_revoking(&mut self, ca: Option<&str>) {
+        self.start_revoking_at("127.0.0.1:0", ca).await;
+    }
+
+    /// The same at this address.
+    pub async fn start_revoking_at(&mut self, address: &str, ca: Option<&str>) {
         self.server.abort();
         let verifier = self.open().await;
         self.revoke_with(&verifier, ca).await;
-        (self.url, self.server) = self.serve(Role::Verifier, verifier.router()).await;
+        let router = verifier.router();
+        (self.url, self.server) = self.serve_at(address, Role::Verifier, router).await;
         self.verifier = Some(verifier);
     }
 
