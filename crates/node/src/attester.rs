@@ -105,7 +105,7 @@ impl Attester {
             phase: self.phase,
             event_log: self.event_log(call.event_log)?,
             ima: self.ima(call.ima_offset)?,
-            pcr_signatures: None,
+            pcr_signatures: self.pcr_signatures(call.event_log),
         })
     }
 
@@ -152,6 +152,21 @@ impl Attester {
             return Ok(None);
         }
         Ok(self.files.event_log()?.map(Bytes))
+    }
+
+    /// They stand beside the event log and prove themselves. Without them the evidence is still evidence, and it is the
+    /// policy that says whether they are needed: so a file that cannot be read is said and left out.
+    fn pcr_signatures(&self, wanted: bool) -> Option<Bytes> {
+        if !wanted {
+            return None;
+        }
+        self.files.pcr_signatures().map_or_else(
+            |error| {
+                tracing::warn!(%error, "the signatures of PCR 11 cannot be read");
+                None
+            },
+            |text| text.map(Bytes),
+        )
     }
 
     fn ima(&self, offset: Option<u64>) -> Result<Option<ImaSlice>, AttestError> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bootkeep_protocol::{
-    limits::{MAX_EVENT_LOG, MAX_IMA_SLICE},
+    limits::{MAX_EVENT_LOG, MAX_IMA_SLICE, MAX_PCR_SIGNATURES},
     BootId,
 };
 use nix::time::{clock_gettime, ClockId};
@@ -24,6 +24,8 @@ pub struct KernelFiles {
     pub ima_count: PathBuf,
     /// Random id of this boot.
     pub boot_id: PathBuf,
+    /// Where the signatures of PCR 11 may be that a unified kernel image carries: the first that is there counts.
+    pub pcr_signatures: Vec<PathBuf>,
 }
 
 impl Default for KernelFiles {
@@ -33,6 +35,11 @@ impl Default for KernelFiles {
             ima: "/sys/kernel/security/ima/binary_runtime_measurements".into(),
             ima_count: "/sys/kernel/security/ima/runtime_measurements_count".into(),
             boot_id: "/proc/sys/kernel/random/boot_id".into(),
+            // systemd-stub leaves it in the initramfs, systemd copies it for the real root (systemd-stub(7)).
+            pcr_signatures: vec![
+                "/.extra/tpm2-pcr-signature.json".into(),
+                "/run/systemd/tpm2-pcr-signature.json".into(),
+            ],
         }
     }
 }
@@ -62,6 +69,25 @@ impl KernelFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The signatures of PCR 11 that came with the kernel; `None` when there are none.
+    ///
+    /// # Errors
+    /// When they cannot be read or are over the limit.
+    pub fn pcr_signatures(&self) -> io::Result<Option<Vec<u8>>> {
+        for path in &self.pcr_signatures {
+            match read_range(path, 0, MAX_PCR_SIGNATURES + 1) {
+                Ok(text) if text.len() > MAX_PCR_SIGNATURES => {
+                    let what = format!("{} is over its limit", path.display());
+                    return Err(io::Error::other(what));
+                }
+                Ok(text) => return Ok(Some(text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// The binary IMA list from byte `offset` on, at most one slice; empty when the kernel keeps no list.
@@ -154,6 +180,23 @@ mod tests {
         std::fs::write(file.path(), b"0123456789").unwrap();
         assert_eq!(read_range(file.path(), 3, 4).unwrap(), b"3456");
         assert_eq!(read_range(file.path(), 20, 4).unwrap(), b"");
+    }
+
+    #[test]
+    fn the_first_signatures_that_are_there_count_and_not_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = KernelFiles {
+            pcr_signatures: ["a", "b"].map(|name| folder.path().join(name)).to_vec(),
+            ..KernelFiles::default()
+        };
+        assert_eq!(files.pcr_signatures().unwrap(), None);
+        std::fs::write(folder.path().join("b"), "{}").unwrap();
+        assert_eq!(files.pcr_signatures().unwrap(), Some(b"{}".to_vec()));
+        std::fs::write(folder.path().join("a"), vec![b' '; MAX_PCR_SIGNATURES]).unwrap();
+        let first = files.pcr_signatures().unwrap();
+        assert_eq!(first.map(|text| text.len()), Some(MAX_PCR_SIGNATURES));
+        std::fs::write(folder.path().join("a"), vec![b' '; MAX_PCR_SIGNATURES + 1]).unwrap();
+        assert!(files.pcr_signatures().is_err());
     }
 
     #[test]
