@@ -85,7 +85,8 @@ pub enum EnforceError {
 
 /// Enforces until `stop`.
 ///
-/// What is revoked is blocked again before anything else, and before systemd hears that this service is up.
+/// That nothing of the group goes in clear comes first, and holds when this fails later; what is revoked is blocked again
+/// before systemd hears that this service is up.
 ///
 /// # Errors
 /// [`EnforceError`]: why it cannot. A missing IKE daemon is no error: the kernel blocks then.
@@ -94,8 +95,9 @@ pub async fn run(
     supervisor: &Supervisor,
     stop: impl Future<Output = ()>,
 ) -> Result<(), EnforceError> {
-    let keys = keys(&settings.keys)?;
     let peers = Peers::load(&settings.ipsec, &settings.identity)?;
+    peers.guard();
+    let keys = keys(&settings.keys)?;
     let (enforcer, queue) = Enforcer::load(settings, keys, peers)?;
     let enforcer = Arc::new(enforcer);
     enforcer.begin().await;

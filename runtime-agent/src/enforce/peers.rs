@@ -68,6 +68,13 @@ impl Peers {
         }
     }
 
+    /// Nothing of the group goes in clear from now on: the kernel's policies need neither an IKE daemon nor the log.
+    pub(super) fn guard(&self) {
+        if let Err(error) = self.cut_off_again(std::iter::empty()) {
+            tracing::error!(%error, "the kernel does not guard the group yet");
+        }
+    }
+
     /// Cuts off again who was cut off before: the kernel does it now, [`watch`] tells the IKE daemon.
     pub(super) fn cut_off_again<'a>(
         &self,
@@ -104,16 +111,23 @@ impl Peers {
         outcome.into()
     }
 
-    /// Passes the revocation list on. It speeds nothing up and decides nothing: the log does. One that the IKE daemon took
-    /// is kept: without a list it lets nobody in.
+    /// Passes the revocation list on, and keeps it: without one the IKE daemon lets nobody in. It speeds nothing up and
+    /// decides nothing about entries: the log does.
     pub(super) async fn set_crl(&self, der: &[u8], keep_at: &Path) {
         let Some(ipsec) = &self.0 else { return };
-        let kept = match ipsec.set_crl(der).await {
-            Ok(()) => keep::write(keep_at, der).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(problem) = kept {
-            tracing::warn!(problem, "the revocation list is not taken or not kept now");
+        match ipsec.set_crl(der).await {
+            Ok(()) => {}
+            // One that is not there yet gets it when it is.
+            Err(IpsecError::Vici(problem)) => {
+                tracing::warn!(%problem, "the IKE daemon does not take the revocation list now");
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "a revocation list is not taken");
+                return;
+            }
+        }
+        if let Err(error) = keep::write(keep_at, der) {
+            tracing::warn!(%error, "the revocation list cannot be kept");
         }
     }
 
@@ -121,7 +135,9 @@ impl Peers {
     pub(super) async fn set_kept_crl(&self, kept_at: &Path) {
         if let (Some(ipsec), Ok(Some(der))) = (&self.0, keep::read(kept_at)) {
             // An IKE daemon that is not there yet gets it when it is.
-            let _ = ipsec.set_crl(&der).await;
+            if let Err(problem @ IpsecError::Crl(_)) = ipsec.set_crl(&der).await {
+                tracing::warn!(%problem, "the kept revocation list is not used");
+            }
         }
     }
 }

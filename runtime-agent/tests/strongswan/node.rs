@@ -1,5 +1,7 @@
 //! One node: a network namespace with a charon, and the enforcer with folders of its own in the place of the system's.
 
+#![allow(dead_code)]
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, UdpSocket},
@@ -13,19 +15,20 @@ use bootkeep_pki::node::{new_key_and_csr, NodeAuthority, NodeCertificateTerms};
 use bootkeep_protocol::{
     link::{Outcome, Reply},
     revocation::{RevocationsCall, RevocationsReply},
+    NodeId,
 };
 
 use crate::{
     charon::Charon,
-    enforcer::{node_id, Client},
+    enforcer::Client,
     inside::{in_namespace, run},
 };
 
 const PORT: u16 = 7700;
 
 pub(crate) struct Node {
-    namespace: String,
-    folder: PathBuf,
+    pub(crate) namespace: String,
+    pub(crate) folder: PathBuf,
     outer: IpAddr,
     inner: IpAddr,
     charon: Charon,
@@ -39,14 +42,57 @@ impl Drop for Node {
     }
 }
 
+/// What a node shows in IKE, PEM.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: NodeId,
+    pub(crate) certificate: String,
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+impl Identity {
+    pub(crate) fn new(authority: &NodeAuthority, id: &NodeId) -> Self {
+        let (key, csr) = new_key_and_csr("node").unwrap();
+        let terms = NodeCertificateTerms {
+            node: id,
+            label: "node",
+            days: 1,
+            crl_url: "http://192.0.2.1/crl.der",
+            ocsp_url: None,
+            ca_url: None,
+        };
+        let issued = authority.issue(&csr, &terms).unwrap();
+        Self {
+            id: id.clone(),
+            certificate: issued.certificate_pem,
+            chain: authority.certificate_pem().to_owned(),
+            key: key.to_string(),
+        }
+    }
+}
+
+/// Nodes that know each other, numbered from 1.
+pub(crate) struct Plan<'a> {
+    pub(crate) identities: [Identity; 3],
+    /// Public keys of the revocation log, PEM.
+    pub(crate) keys: &'a str,
+    pub(crate) root: &'a Path,
+}
+
+/// The network they are in.
+pub(crate) fn bridge() {
+    fs::create_dir("/run/netns").unwrap();
+    run(&["ip", "link", "set", "lo", "up"]);
+    run(&["ip", "link", "add", "switch", "type", "bridge"]);
+    run(&["ip", "addr", "add", "10.77.0.254/24", "dev", "switch"]);
+    run(&["ip", "link", "set", "switch", "up"]);
+}
+
 impl Node {
-    pub(crate) fn start(
-        number: u8,
-        closes: bool,
-        authority: &NodeAuthority,
-        keys: &str,
-        root: &Path,
-    ) -> Self {
+    /// With the CA's list of before, if there is one.
+    pub(crate) fn start(plan: &Plan<'_>, number: u8, closes: bool, list: Option<&[u8]>) -> Self {
+        let root = plan.root;
         let namespace = format!("n{number}");
         let folder = root.join(&namespace);
         for name in [
@@ -58,9 +104,19 @@ impl Node {
         }
         network(number, &namespace);
         let etc = folder.join("etc/bootkeep");
-        identity(number, authority, &etc.join("identity"));
-        fs::write(etc.join("revocation.pem"), keys).unwrap();
-        fs::write(etc.join("ipsec.yaml"), group(number, &folder)).unwrap();
+        let own = &plan.identities[usize::from(number) - 1];
+        for (name, text) in [
+            ("identity/certificate.pem", &own.certificate),
+            ("identity/chain.pem", &own.chain),
+            ("identity/key.pem", &own.key),
+            ("revocation.pem", &plan.keys.to_owned()),
+            ("ipsec.yaml", &group(plan, number, &folder)),
+        ] {
+            fs::write(etc.join(name), text).unwrap();
+        }
+        if let Some(list) = list {
+            fs::write(folder.join("var/bootkeep/crl.der"), list).unwrap();
+        }
         let limit = if closes {
             "fail_closed_after_seconds: 15"
         } else {
@@ -98,7 +154,7 @@ impl Node {
         self.wait_for_socket();
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("run/bootkeep-enforce/socket")
     }
 
@@ -213,7 +269,7 @@ fn enforce(namespace: &str, folder: &Path) -> Child {
         .unwrap()
 }
 
-fn outer(number: u8) -> IpAddr {
+pub(crate) fn outer(number: u8) -> IpAddr {
     Ipv4Addr::new(10, 77, 0, number).into()
 }
 
@@ -241,26 +297,11 @@ fn network(number: u8, namespace: &str) {
     inside(&["addr", "add", &format!("{}/32", inner(number)), "dev", "lo"]);
 }
 
-fn identity(number: u8, authority: &NodeAuthority, folder: &Path) {
-    let (key, csr) = new_key_and_csr("node").unwrap();
-    let terms = NodeCertificateTerms {
-        node: &node_id(&number.to_string()),
-        label: "node",
-        days: 1,
-        crl_url: "http://192.0.2.1/crl.der",
-        ocsp_url: None,
-        ca_url: None,
-    };
-    let issued = authority.issue(&csr, &terms).unwrap();
-    fs::write(folder.join("certificate.pem"), &issued.certificate_pem).unwrap();
-    fs::write(folder.join("chain.pem"), authority.certificate_pem()).unwrap();
-    fs::write(folder.join("key.pem"), key.as_bytes()).unwrap();
-}
-
 /// ESP in user space knows tunnel mode only, no extended sequence numbers, and no policies that wait for traffic.
-fn group(number: u8, folder: &Path) -> String {
+fn group(plan: &Plan<'_>, number: u8, folder: &Path) -> String {
     let peer = |other: u8| {
-        let (outer, inner, id) = (outer(other), inner(other), node_id(&other.to_string()));
+        let id = &plan.identities[usize::from(other) - 1].id;
+        let (outer, inner) = (outer(other), inner(other));
         format!("  - {{ addresses: [{outer}], node_id: {id}, subnets: [{inner}] }}\n")
     };
     let peers: String = (1..=3).filter(|other| *other != number).map(peer).collect();

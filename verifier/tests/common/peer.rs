@@ -22,7 +22,11 @@ enum Manner {
     Follows(Arc<Mutex<State>>),
     /// Always says this, or nothing.
     Says(Option<RevocationsReply>),
+    /// Asks somebody else.
+    Asks(Arc<Ask>),
 }
+
+type Ask = dyn Fn(&RevocationsCall) -> Outcome + Send + Sync;
 
 struct State {
     follower: Follower,
@@ -53,10 +57,15 @@ impl Peer {
         Self(Manner::Says(Some(reply)))
     }
 
+    /// Hands every call on; may block.
+    pub fn asking(ask: impl Fn(&RevocationsCall) -> Outcome + Send + Sync + 'static) -> Self {
+        Self(Manner::Asks(Arc::new(ask)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         match &self.0 {
             Manner::Follows(state) => state.lock().unwrap(),
-            Manner::Says(_) => panic!("this one follows nothing"),
+            Manner::Says(_) | Manner::Asks(_) => panic!("this one follows nothing"),
         }
     }
 
@@ -65,6 +74,7 @@ impl Peer {
         let mut state = match &self.0 {
             Manner::Follows(state) => state.lock().unwrap(),
             Manner::Says(reply) => return reply.clone().map(Reply::Revocations).map(Outcome::Ok),
+            Manner::Asks(ask) => return Some(ask(call)),
         };
         state.calls.push(call.entries.len());
         let accepted = match state.follower.check(call) {
