@@ -35,7 +35,7 @@ const WEIGH_FILES: [(&str, &str); 2] = [
 
 /// Tests that print figures of revocation: package, test, whether it is marked `ignored`.
 pub(crate) const REVOCATION: &[(&str, &str, bool)] = &[
-    ("bootkeep-verifier", "latency", false),
+    ("bootkeep-runtime-agent", "network", true),
     ("bootkeep-ipsec", "namespaces", true),
 ];
 /// Of policies.

@@ -42,6 +42,11 @@ const AS_ROOT: &[RootTest] = &[
         package: "bootkeep-runtime-agent",
         test: "strongswan",
     },
+    RootTest {
+        what: "verifier, enforcers and strongSwan",
+        package: "bootkeep-runtime-agent",
+        test: "network",
+    },
 ];
 
 /// `cargo xtask test [--fast]`.
