@@ -25,8 +25,10 @@ use crate::{
 /// What `bootkeep provision` is told beside what every machine is.
 pub const UNATTENDED: &str = "--unattended";
 
-/// The step that the verifier logs when it has sent V.
+/// The step that the verifier logs when a node has taken V.
 pub const SENT: &str = "step=\"share-v-sent\"";
+/// What it logs when it has sent V and the node did not take it.
+const NOT_TAKEN: &str = "share V was not taken";
 /// How long the acknowledgement of a new U may take after the root is open.
 const ACKNOWLEDGED: Duration = Duration::from_secs(60);
 
@@ -230,7 +232,9 @@ impl<'a> Unattended<'a> {
     pub fn gets_nothing(&self, boot: Boot<'_>) -> Result<String> {
         let steps = Steps::from_now(&self.stage.services);
         let said = self.stays_locked(boot)?;
-        steps.lack(&self.stage.services, SENT)?;
+        for sent in [SENT, NOT_TAKEN] {
+            steps.lack(&self.stage.services, sent)?;
+        }
         Ok(said)
     }
 
