@@ -245,7 +245,6 @@ impl<'a> Unattended<'a> {
     pub fn stays_locked(&self, boot: Boot<'_>) -> Result<String> {
         let booted = self.boot_with(boot)?;
         let said = booted.last_word()?;
-        booted.stays_locked()?;
         self.stage.set.progress.say(&format!("    {said}"));
         Ok(said)
     }

@@ -173,6 +173,16 @@ impl Serial {
             .cloned()
     }
 
+    /// The last line with this text.
+    #[must_use]
+    pub fn find_last(&self, wanted: &str) -> Option<Line> {
+        self.lock()
+            .lines
+            .iter()
+            .rfind(|line| line.text.contains(wanted))
+            .cloned()
+    }
+
     /// Whether the console has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {

@@ -324,15 +324,22 @@ impl Booted {
         Ok(())
     }
 
-    /// Waits until its console says that it is refused, waits for its owner or has given up, and gives the words.
+    /// Waits until its console says that it is refused, waits for its owner or has given up, and watches it for a while: its
+    /// root must not open. Gives the last of its words.
     ///
     /// # Errors
     /// When it says nothing of that, or its root is open.
     pub fn last_word(&self) -> Result<String> {
+        const OURS: &str = "bootkeep: ";
         let serial = &self.vm.serial;
-        let said = serial.wait_for_any(&[REFUSED, GAVE_UP, WAITING], &[OPEN], PATIENCE)?;
-        let from = said.text.find("bootkeep: ").unwrap_or(0);
-        Ok(said.text[from..].to_owned())
+        serial.wait_for_any(&[REFUSED, GAVE_UP, WAITING], &[OPEN], PATIENCE)?;
+        self.stays_locked()?;
+        let said = serial
+            .find_last(OURS)
+            .context("the agent said nothing")?
+            .text;
+        let from = said.find(OURS).unwrap_or(0);
+        Ok(said[from..].to_owned())
     }
 
     /// Watches the machine for a while: its root must not open.

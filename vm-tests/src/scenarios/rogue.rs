@@ -25,13 +25,14 @@ pub(super) fn rd_break(set: &Set, guest: &Guest, name: &str) -> Result<()> {
 /// A command line that starts a shell is in PCR 9: neither the verifier's policy knows it nor has the owner signed it.
 fn other_cmdline(set: &Set, guest: &Guest, name: &str, cmdline: &str) -> Result<()> {
     let machine = Unattended::copied(set, guest, name, true)?;
-    let word = machine.gets_nothing(Boot {
+    machine.gets_nothing(Boot {
         cmdline,
         ..Boot::default()
     })?;
+    let status = machine.stage.status(&machine.node)?;
     ensure!(
-        word.contains("PCR 9"),
-        "the reason does not name the command line's PCR: {word}"
+        status["reasons"].to_string().contains("PCR 9"),
+        "the reason does not name the command line's PCR: {status}"
     );
     // The machine is the same as ever once it is booted as ever.
     machine.opens().map(drop)
