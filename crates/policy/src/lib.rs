@@ -32,9 +32,9 @@ pub use boot::{
     as_qemu_hands_over, initramfs_values, kernel_version, predict, sha256, version_in_name,
     BootOptions, BootPolicy, CommandLineRule, EventLogRule, EventRule, FileRule, FirmwareRule,
     GrubRule, KeyRule, KnownGoodOptions, Listed, MadeBootPolicy, NewConfig, NewKernel, NewLoader,
-    NewUki, NextBoot, Open, Pattern, Pcr11, PcrSignature, PhaseRule, PredictError, Predicted,
-    Rename, RuleChoice, RulePolicy, SbatRule, SecureBoot, Separators, SignedRule, SignerRule,
-    StageRule, StageSource, UkiContents, UkiError, UkiRule, Unlisted, ValuePolicy, Why,
+    NewUki, NextBoot, Open, Pattern, Pcr11, PcrSignature, PhaseRule, Places, PredictError,
+    Predicted, Rename, RuleChoice, RulePolicy, SbatRule, SecureBoot, Separators, SignedRule,
+    SignerRule, StageRule, StageSource, UkiContents, UkiError, UkiRule, Unlisted, ValuePolicy, Why,
 };
 pub use digest::Digest32;
 pub use error::PolicyError;

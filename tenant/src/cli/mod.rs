@@ -13,8 +13,8 @@ use crate::policies::PolicyChoice;
 
 pub use init::Init;
 pub use policy::{
-    BootRules, CreateBoot, CreateRuntime, Explain, Kind, Policy, PolicyCreate, PolicyFormat,
-    Publish, Retire, Sign, Validity,
+    Authorize, BootFilesGiven, BootRules, CreateBoot, CreateRuntime, Explain, Kind, Policy,
+    PolicyCreate, PolicyFormat, Publish, Retire, Sign, Validity,
 };
 pub use provision::{Alone, Failure, Payload, Provision, Rotate, Until};
 pub use recovery::{Keygen, Recovery, ShowRecovery};
@@ -173,6 +173,9 @@ pub struct Remove {
     /// Also forget its registration.
     #[arg(long)]
     pub registration: bool,
+    /// Also forget its recovery keys: nothing here opens its disk then.
+    #[arg(long)]
+    pub recovery: bool,
 }
 
 /// `bootkeep approve`.

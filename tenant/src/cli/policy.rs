@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use bootkeep_protocol::policy::PolicyKind;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::{clock, packages::PackageSpec, policies::PolicyChoice};
+use crate::{clock, packages::PackageSpec, pcr_choice::PcrList, policies::PolicyChoice};
 
 /// `bootkeep policy`.
 #[derive(Debug, Subcommand)]
@@ -32,6 +32,9 @@ pub enum Policy {
     },
     /// Sign a policy as the next generation of a name, and give it to the verifier.
     Publish(Publish),
+    /// Accept the next boot of a node before it reboots: foretell it from the last boot and the new files, sign its PCR
+    /// values for unattended reboots, and make the next generation of a boot policy that accepts it too.
+    Authorize(Box<Authorize>),
     /// List the policies the verifier has.
     List,
     /// End a generation before its time: nodes that need it fail at their next attestation (see `policy explain`).
@@ -119,6 +122,79 @@ pub struct Retire {
     pub name: String,
     /// Number of the generation.
     pub generation: u64,
+}
+
+/// `bootkeep policy authorize`.
+#[derive(Debug, Args)]
+pub struct Authorize {
+    /// Name of the boot policy.
+    pub name: String,
+    /// A node whose present boot is known to be good; repeat for more.
+    #[arg(long, value_name = "NODE", required_unless_present = "log")]
+    pub node: Vec<String>,
+    /// Evidence that `bootkeep attest --save` wrote, of a boot known to be good; repeat for more.
+    #[arg(long, value_name = "FILE")]
+    pub log: Vec<PathBuf>,
+    /// What changes.
+    #[command(flatten)]
+    pub files: BootFilesGiven,
+    /// Take the digests that the node has reported, instead of files. A node says them, nobody has proved them.
+    #[arg(long, requires = "node", conflicts_with_all = ["log", "kernel", "initrd", "cmdline", "uki", "loader", "config"])]
+    pub reported: bool,
+    /// PCRs whose values are signed, like 4,7,11 [default: those that identify loader, kernel, initramfs and command line].
+    #[arg(long, value_name = "PCRS")]
+    pub pcrs: Option<PcrList>,
+    /// Accept only these boots, instead of adding them to what the live generation accepts.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Accept a boot again that only retired generations signed.
+    #[arg(long)]
+    pub allow_rollback: bool,
+    /// When it counts.
+    #[command(flatten)]
+    pub validity: Validity,
+    /// It counts until then, like 2026-12-31T00:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = clock::moment, conflicts_with = "valid_for")]
+    pub valid_until: Option<u64>,
+    /// Two generations may count at one time: retire all but the newest one first, so that this one fits beside it.
+    #[arg(long, requires = "push")]
+    pub retire_older: bool,
+    /// Give it to the verifier.
+    #[arg(long)]
+    pub push: bool,
+    /// The signed policy, for `bootkeep policy push` [default without --push: standard output].
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Files of the next boot. What is not named stays as it is.
+#[derive(Debug, Default, Args)]
+pub struct BootFilesGiven {
+    /// The new kernel.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The new initramfs.
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The new kernel's whole command line, without the kernel's path.
+    #[arg(long, value_name = "TEXT")]
+    pub cmdline: Option<String>,
+    /// The new unified kernel image.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd"])]
+    pub uki: Option<PathBuf>,
+    /// A new boot loader (shim, GRUB, systemd-boot), called as on the node; repeat for more.
+    #[arg(long, value_name = "FILE")]
+    pub loader: Vec<PathBuf>,
+    /// The new grub.cfg.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The new kernel's version (`uname -r`), as the names of its files have it [default: that in the name of --kernel].
+    #[arg(long, value_name = "VERSION")]
+    pub kernel_version: Option<String>,
+    /// Memory of the machine (MiB), when QEMU is given the kernel with -kernel: QEMU writes the place of the initramfs into
+    /// it.
+    #[arg(long, value_name = "MIB", requires_all = ["kernel", "initrd"])]
+    pub qemu_memory: Option<u32>,
 }
 
 /// `bootkeep policy explain`.

@@ -158,6 +158,7 @@ pub fn inspect(question: &Question<'_>, evidence: &Evidence) -> Result<KnownGood
     Ok(KnownGood {
         pcrs: verified.quote.pcrs().clone(),
         event_log,
+        pcr_signatures: signatures(evidence).map(<[u8]>::to_vec),
         ima: entries,
         clock: verified.quote.clock(),
     })

@@ -210,6 +210,8 @@ pub struct KnownGood {
     pub pcrs: PcrValues,
     /// The boot event log, when there is one.
     pub event_log: Option<EventLog>,
+    /// Signatures of PCR 11 that the node showed (`.pcrsig`): they prove themselves.
+    pub pcr_signatures: Option<Vec<u8>>,
     /// The IMA entries the quote covers.
     pub ima: Entries,
     /// The TPM's clock at the quote.

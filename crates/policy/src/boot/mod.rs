@@ -33,8 +33,8 @@ pub use known_good::{KnownGoodOptions, MadeBootPolicy, RuleChoice};
 pub use pattern::Pattern;
 pub use predict::{
     as_qemu_hands_over, initramfs_values, kernel_version, predict, sha256, version_in_name,
-    NewConfig, NewKernel, NewLoader, NewUki, NextBoot, Open, PredictError, Predicted, Rename,
-    UkiContents, UkiError, Why,
+    NewConfig, NewKernel, NewLoader, NewUki, NextBoot, Open, Places, PredictError, Predicted,
+    Rename, UkiContents, UkiError, Why,
 };
 pub use v1::{BootOptions, EventLogRule, EventRule, ValuePolicy};
 

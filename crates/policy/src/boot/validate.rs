@@ -124,7 +124,7 @@ fn check_pcr11(policy: &RulePolicy) -> Result<(), PolicyError> {
         return Err(rule(name, "pcr11 needs the rule uki.signed"));
     }
     let before = stages.get(..at).unwrap_or_default();
-    if at + 1 != stages.len() || !before.last().is_some_and(|stage| !stage.optional) {
+    if at + 1 != stages.len() || before.last().is_none_or(|stage| stage.optional) {
         let problem = "only the last stage can be known by pcr11, after the stage of the unified kernel image, which is \
                        known by digest or signer and is not optional";
         return Err(rule(name, problem));

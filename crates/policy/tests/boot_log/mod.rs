@@ -339,6 +339,7 @@ impl Boot {
         KnownGood {
             pcrs: self.pcrs(),
             event_log: Some(self.log()),
+            pcr_signatures: None,
             ima: Vec::new(),
             clock: ClockInfo {
                 clock: 1,

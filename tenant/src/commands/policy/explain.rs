@@ -135,11 +135,13 @@ impl Finding {
 struct Boot<'a> {
     pcrs: &'a PcrValues,
     log: Option<&'a EventLog>,
+    signatures: Option<&'a [u8]>,
     clock: Option<&'a bootkeep_evidence::ClockInfo>,
 }
 
 fn boot_reasons(now: &Now<'_>, boot: &Boot<'_>) -> Vec<Reason> {
-    let verdict = now.boot().dry_run(boot.pcrs, boot.log, boot.clock);
+    let live = now.boot();
+    let verdict = live.dry_run_with(boot.pcrs, boot.log, boot.signatures, boot.clock);
     verdict.map_or_else(|refusal| refusal.reasons(), |()| Vec::new())
 }
 
@@ -169,6 +171,7 @@ fn of_node(
     let boot = Boot {
         pcrs: &good.pcrs,
         log: good.event_log.as_ref(),
+        signatures: good.pcr_signatures.as_deref(),
         clock: Some(&good.clock),
     };
     explained(
@@ -200,6 +203,8 @@ fn of_verifier(node_id: NodeId, last: &LastEvidence, now: &Now<'_>) -> Result<Ex
     let boot = Boot {
         pcrs: &pcrs,
         log: log.as_ref(),
+        // The verifier does not keep them.
+        signatures: None,
         clock: None,
     };
     let evidence = Evidence::Verifier { at_ms: last.at_ms };

@@ -1,5 +1,6 @@
 //! `bootkeep policy`.
 
+mod authorize;
 mod boot;
 mod explain;
 mod objects;
@@ -35,6 +36,7 @@ pub(super) async fn run(form: Form, home: &Home, command: cli::Policy) -> Result
         cli::Policy::Sign(options) => objects::sign(form, home, &options),
         cli::Policy::Push { file } => objects::push(form, home, &file).await,
         cli::Policy::Publish(options) => objects::publish(form, home, &options).await,
+        cli::Policy::Authorize(options) => authorize::authorize(form, home, &options).await,
         cli::Policy::List => objects::list(form, home).await,
         cli::Policy::Retire(options) => objects::retire(form, home, &options).await,
         cli::Policy::Explain(options) => explain::explain(form, home, &options).await,

@@ -116,13 +116,13 @@ impl Show for List {
 
 /// What was given to the verifier.
 #[derive(Debug, Serialize)]
-struct Given {
+pub(super) struct Given {
     /// As the verifier has it.
     #[serde(flatten)]
-    record: PolicyRecord,
+    pub(super) record: PolicyRecord,
     /// Generations retired to make room.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    retired_now: Vec<u64>,
+    pub(super) retired_now: Vec<u64>,
 }
 
 impl Show for Given {
@@ -207,16 +207,27 @@ impl Draft<'_> {
     }
 
     fn sign(&self, home: &Home, generation: u64) -> Result<Envelope, Error> {
-        let key = signing::policy_key(home)?;
-        let envelope = SignedPolicy::sign(&self.object(generation)?, &key)
-            .map_err(|error| unusable(self.file, error))?;
-        if envelope.payload.as_slice().len() > MAX_FIELD {
-            let what =
-                format!("a signed policy has at most {MAX_FIELD} bytes; make it of fewer packages");
-            return Err(unusable(self.file, what));
-        }
-        Ok(envelope)
+        sign_object(home, &self.object(generation)?).map_err(|error| match error {
+            Error::Failed(what) => unusable(self.file, what),
+            other => other,
+        })
     }
+}
+
+/// Signs an object with the home's policy key.
+///
+/// # Errors
+/// [`Error::Failed`] for an object that is no policy or too large; errors of the key.
+pub(super) fn sign_object(home: &Home, object: &PolicyObject) -> Result<Envelope, Error> {
+    let key = signing::policy_key(home)?;
+    let envelope =
+        SignedPolicy::sign(object, &key).map_err(|error| Error::Failed(error.to_string()))?;
+    if envelope.payload.as_slice().len() > MAX_FIELD {
+        return Err(Error::Failed(format!(
+            "a signed policy has at most {MAX_FIELD} bytes; make it of fewer packages"
+        )));
+    }
+    Ok(envelope)
 }
 
 /// `bootkeep policy sign`.
@@ -288,14 +299,10 @@ pub(super) async fn publish(form: Form, home: &Home, options: &Publish) -> Resul
     let generation = newest.unwrap_or(0) + 1;
     let envelope = draft.sign(home, generation)?;
     let policy = verified(home, &options.file, &envelope)?;
-    let mut retired_now = Vec::new();
-    if options.retire_older {
-        let older = |record: &&PolicyRecord| !record.retired && Some(record.generation) < newest;
-        for record in records.iter().filter(older) {
-            retire_one(home, &services, kind, &record.name, record.generation).await?;
-            retired_now.push(record.generation);
-        }
-    }
+    let retired_now = match options.retire_older {
+        true => retire_older(home, &services, &records).await?,
+        false => Vec::new(),
+    };
     let record = services.put_policy(&policy, &envelope).await?;
     packages::keep(home, &options.file, &options.name, generation)?;
     output::print(
@@ -305,6 +312,26 @@ pub(super) async fn publish(form: Form, home: &Home, options: &Publish) -> Resul
             retired_now,
         },
     )
+}
+
+/// Retires all of these but the newest; gives their numbers.
+///
+/// # Errors
+/// Errors of the verifier.
+pub(super) async fn retire_older(
+    home: &Home,
+    services: &Services,
+    records: &[PolicyRecord],
+) -> Result<Vec<u64>, Error> {
+    let newest = records.iter().map(|record| record.generation).max();
+    let mut retired = Vec::new();
+    let older = |record: &&PolicyRecord| !record.retired && Some(record.generation) < newest;
+    for record in records.iter().filter(older) {
+        let number = record.generation;
+        retire_one(home, services, record.kind, &record.name, number).await?;
+        retired.push(number);
+    }
+    Ok(retired)
 }
 
 /// `bootkeep policy list`.

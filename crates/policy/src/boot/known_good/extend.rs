@@ -13,7 +13,6 @@ use super::{
     texts::{any_version, command_lines, glob_of},
 };
 use crate::{
-    appraise::KnownGood,
     boot::{
         command_line::words,
         document::{FileRule, Listed, RulePolicy, StageSource},
@@ -83,7 +82,7 @@ fn extend_rules(
     extension.image();
     extension.events();
     extension.values();
-    accepts(&policy, &good)?;
+    accepts(&policy, next)?;
     let policy = BootPolicy::Rules(Box::new(policy)).validated()?;
     Ok(MadeBootPolicy { policy, notes })
 }
@@ -114,18 +113,20 @@ fn refuse_open(next: &Predicted, decided: &BTreeSet<u8>) -> Result<(), PolicyErr
     }
 }
 
-fn accepts(policy: &RulePolicy, good: &KnownGood) -> Result<(), PolicyError> {
-    let mut reasons = Reasons::default();
-    rules::check(
-        policy,
-        &good.pcrs,
-        good.event_log.as_ref(),
-        None,
-        &mut reasons,
-    );
-    reasons
-        .verdict()
-        .map_err(|refusal| PolicyError::NextBoot(refusal.to_string()))
+/// In one of the phases the initramfs may be in: a signature of PCR 11 is for one of them.
+fn accepts(policy: &RulePolicy, next: &Predicted) -> Result<(), PolicyError> {
+    let mut first = None;
+    for pcrs in next.pcrs_in_initramfs() {
+        let mut reasons = Reasons::default();
+        let signatures = next.signatures.as_deref();
+        rules::check(policy, &pcrs, Some(&next.log), signatures, &mut reasons);
+        match reasons.verdict() {
+            Ok(()) => return Ok(()),
+            Err(refusal) => first.get_or_insert(refusal),
+        };
+    }
+    let refusal = first.map_or_else(String::new, |refusal| refusal.to_string());
+    Err(PolicyError::NextBoot(refusal))
 }
 
 struct Extension<'e, 'a> {

@@ -109,7 +109,7 @@ fn accepts_its_origin(policy: &RulePolicy, boots: &[KnownGood]) -> Result<(), Po
             policy,
             &good.pcrs,
             good.event_log.as_ref(),
-            None,
+            good.pcr_signatures.as_deref(),
             &mut reasons,
         );
         reasons

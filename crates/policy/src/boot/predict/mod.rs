@@ -53,6 +53,8 @@ pub struct Predicted {
     pub open: Vec<Open>,
     /// What the firmware or boot loader gives the kernel, when the log will hold only its digest and it is known.
     pub load_options: Option<String>,
+    /// The new unified kernel image's own signatures of PCR 11.
+    pub signatures: Option<Vec<u8>>,
 }
 
 impl Predicted {
@@ -74,6 +76,7 @@ impl Predicted {
         KnownGood {
             pcrs: self.pcrs(),
             event_log: Some(self.log.clone()),
+            pcr_signatures: self.signatures.clone(),
             ima: Vec::new(),
             clock,
         }
@@ -160,7 +163,46 @@ pub fn predict(log: &EventLog, next: &NextBoot) -> Result<Predicted, PredictErro
         log: log.with_events(events),
         open,
         load_options: predictor.load_options,
+        signatures: contents(next).and_then(|contents| contents.signatures.clone()),
     })
+}
+
+fn contents(next: &NextBoot) -> Option<&UkiContents> {
+    next.uki.as_ref()?.contents.as_ref()
+}
+
+/// Where files of a boot have their events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Names of boot loaders' files, in their order.
+    pub loaders: Vec<String>,
+    /// Whether the kernel is a file of its own.
+    pub kernel: bool,
+    /// Whether the initramfs is.
+    pub initrd: bool,
+    /// Whether it is a unified kernel image.
+    pub uki: bool,
+    /// Whether GRUB reads a configuration.
+    pub config: bool,
+}
+
+impl Places {
+    /// Of this boot.
+    ///
+    /// # Errors
+    /// [`PredictError::Log`] when the log lies about itself.
+    pub fn of(log: &EventLog) -> Result<Self, PredictError> {
+        let chain = Chain::of(log)?;
+        let has = |roles: &[Role]| roles.iter().any(|role| chain.has(*role));
+        let loaders = chain.links.iter().filter(|link| link.role == Role::Loader);
+        Ok(Self {
+            loaders: loaders.map(file_name).collect(),
+            kernel: has(&[Role::Kernel, Role::QemuKernel, Role::GrubKernel]),
+            initrd: has(&[Role::GrubInitrd, Role::Initrd]) && !has(&[Role::Uki]),
+            uki: has(&[Role::Uki]),
+            config: has(&[Role::GrubConfig]),
+        })
+    }
 }
 
 fn check_texts(next: &NextBoot) -> Result<(), PredictError> {

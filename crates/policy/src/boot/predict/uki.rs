@@ -50,6 +50,8 @@ pub struct UkiContents {
     pub command_line: Option<String>,
     /// SHA-256 of the initramfs as the kernel gets it; `None` when this version of the stub adds unknown archives.
     pub initrd: Option<Digest32>,
+    /// Signatures of PCR 11 it carries (`.pcrsig`).
+    pub signatures: Option<Vec<u8>>,
     /// Main version of systemd-stub.
     pub stub: u32,
 }
@@ -92,6 +94,9 @@ impl UkiContents {
             sections,
             kernel: kernel.authenticode().into(),
             command_line: command_line.map(|section| as_load_options(&section.contents())),
+            signatures: image
+                .section(".pcrsig")
+                .map(|section| section.contents().into_owned()),
             initrd: (stub <= LAST_KNOWN_ARCHIVES).then(|| initrd(image)),
             stub,
         })
