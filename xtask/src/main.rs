@@ -15,7 +15,7 @@ mod workspace;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bootkeep_vm_tests::progress::Progress;
+use bootkeep_vm_tests::{progress::Progress, scenarios};
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
@@ -39,7 +39,7 @@ enum Command {
     Build,
     /// Build everything and pack it: `target/dist/bootkeep-node.tar.gz` for nodes, `bootkeep-owner.tar.gz` for the owner.
     Dist,
-    /// Build the virtual machine's image.
+    /// Build the images of the virtual machines.
     Image,
     /// Provision a virtual machine before your eyes, then tamper with it.
     Demo,
@@ -93,7 +93,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Setup => setup::run(progress)?,
         Command::Build => compile::everything(&workspace, progress)?,
         Command::Dist => dist::pack(&workspace, progress)?,
-        Command::Image => drop(prepare(&workspace, progress)?),
+        Command::Image => scenarios::prepare(&prepare(&workspace, progress)?, &[])?,
         Command::Demo => {
             prepare(&workspace, progress)?;
             return isolate::again(&["demo"]);

@@ -25,7 +25,16 @@ pub(crate) async fn connect(
     target: &Target,
     tls: &Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, String> {
-    let mut waiting = resolve(target).await?;
+    first_of(resolve(target).await?, target, tls).await
+}
+
+/// The first of these addresses that finishes its handshake. One that is silent costs the next no more than [`STAGGER`],
+/// one that refuses costs it nothing.
+async fn first_of(
+    mut waiting: VecDeque<SocketAddr>,
+    target: &Target,
+    tls: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
     let mut running = FuturesUnordered::new();
     let mut failures = Vec::new();
     loop {
@@ -114,6 +123,12 @@ fn explain(error: &std::io::Error) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use rustls::{
+        crypto::aws_lc_rs, pki_types::PrivateKeyDer, version::TLS13, RootCertStore, ServerConfig,
+    };
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
 
     #[test]
@@ -124,5 +139,94 @@ mod tests {
         let expected = [address("[::1]:1"), address("1.1.1.1:1"), address("[::2]:1")];
         assert_eq!(interleave(v6, v4), expected);
         assert!(interleave(vec![], vec![]).is_empty());
+    }
+
+    /// Two ends of TLS for the name `service.test`.
+    fn ends() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+        let signed = rcgen::generate_simple_self_signed(["service.test".into()]).unwrap();
+        let certificate = signed.cert.der().clone();
+        let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (Arc::new(server), Arc::new(client))
+    }
+
+    /// What stands behind one address of a name.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Behind {
+        /// The service.
+        Service,
+        /// Somebody who takes the connection and says nothing for ever.
+        Silence,
+        /// Nobody.
+        Nobody,
+    }
+
+    async fn open(loopback: &str, behind: Behind, tls: &Arc<ServerConfig>) -> SocketAddr {
+        let listener = TcpListener::bind((loopback, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(tls.clone());
+        match behind {
+            Behind::Nobody => drop(listener),
+            Behind::Silence => drop(tokio::spawn(async move {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(listener.accept().await);
+                }
+            })),
+            Behind::Service => drop(tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                let _kept = acceptor.accept(stream).await.unwrap();
+                std::future::pending::<()>().await;
+            })),
+        }
+        address
+    }
+
+    #[tokio::test]
+    async fn dead_addresses_of_a_name_hold_nothing_up() {
+        use Behind::{Nobody, Service, Silence};
+        let cases = [
+            [("::1", Silence), ("127.0.0.1", Service)],
+            [("127.0.0.1", Silence), ("::1", Service)],
+            [("::1", Nobody), ("127.0.0.1", Service)],
+            [("127.0.0.1", Nobody), ("::1", Service)],
+        ];
+        let (server, client) = ends();
+        let target = Target::parse("https://service.test:1").unwrap();
+        for case in cases {
+            let mut addresses = VecDeque::new();
+            for (loopback, behind) in case {
+                addresses.push_back(open(loopback, behind, &server).await);
+            }
+            let live = addresses[1];
+            let found = timeout(ATTEMPT / 2, first_of(addresses, &target, &client)).await;
+            let stream = found
+                .expect("the live address was not tried in time")
+                .unwrap();
+            assert_eq!(stream.get_ref().0.peer_addr().unwrap(), live, "{case:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_address_that_failed_is_named() {
+        let (server, client) = ends();
+        let dead = open("127.0.0.1", Behind::Nobody, &server).await;
+        let target = Target::parse("https://service.test:1").unwrap();
+        let failed = first_of(VecDeque::from([dead, dead]), &target, &client).await;
+        let text = failed.unwrap_err();
+        assert_eq!(text.matches(&dead.to_string()).count(), 2, "{text}");
     }
 }
