@@ -7,9 +7,13 @@ mod fleet_policies;
 #[path = "../../crates/store/tests/postgres/mod.rs"]
 mod postgres;
 
-use bootkeep_protocol::verifier::{NodeStatus, RevokeRequest, State};
+use bootkeep_protocol::{
+    verifier::{NodeStatus, RevokeRequest, State},
+    Role,
+};
 use common::{
     code,
+    keeper::{unattended, Boot},
     node::{running, Node},
     policies, World, ENVELOPE, SHARE_V,
 };
@@ -97,4 +101,59 @@ async fn policies_and_checkpoints_survive_on_postgresql() {
         world.until(&machine.node, State::Trusted).await;
         node.close().await;
     }
+}
+
+/// Two verifiers on one database; the node's links come to either.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_verifiers_make_one_rotation_on_postgresql() {
+    let cluster = postgres::Postgres::start();
+    let mut world = World::new().await;
+    world.database_url = cluster.url();
+    world.start().await;
+    let other = world.open().await;
+    let (other_url, _serving) = world.serve(Role::Verifier, other.router()).await;
+    // Enrolled at the first after the second has started.
+    let (mut machine, _, owner, mut keeper) = world.keeping("node").await;
+    let mut urls = [world.url.clone(), other_url];
+    for _ in 0..3 {
+        urls.swap(0, 1);
+        world.url = urls[0].clone();
+        let boot = Boot::begin(&world, &mut machine, &keeper).await;
+        let opened = boot.opened.as_ref().unwrap();
+        assert_eq!(opened.key.expose(), owner.key.expose());
+        let id = boot.acknowledge(&mut keeper).await;
+        world.keeps(&machine, &[id]).await;
+        boot.node.close().await;
+    }
+
+    // Both are asked in one boot: neither takes the other's next V for its own.
+    machine.boot(b"quiet");
+    let at = |url| Boot::at(&world.node_tls, url, &machine, &keeper);
+    let (one, two) = tokio::join!(at(&urls[0]), at(&urls[1]));
+    let next = |boot: &Boot| boot.kept().sets[0].next.id;
+    assert_ne!(next(&one), next(&two));
+    let id = one.acknowledge(&mut keeper).await;
+    world.keeps(&machine, &[id]).await;
+    drop((one, two));
+
+    // A new enrolment and a revocation at one bind the other.
+    let (enrolment, new) = unattended(&machine, false);
+    world.url = urls[0].clone();
+    world.enrol(&machine.node, &enrolment).await.unwrap();
+    world.url = urls[1].clone();
+    let boot = Boot::begin(&world, &mut machine, &keeper).await;
+    assert!(boot.opened.is_none());
+    let boot = boot.with_tenant(&new);
+    let id = boot.acknowledge(&mut keeper).await;
+    world.keeps(&machine, &[id]).await;
+    drop(boot);
+    world.url = urls[0].clone();
+    let url = format!("{}/revoke", world.node_url(&machine.node));
+    let revoke = RevokeRequest {
+        reason: "stolen".into(),
+    };
+    let _: NodeStatus = world.tenant.post(&url, &revoke).await.unwrap();
+    machine.boot(b"quiet");
+    let refused = Node::connect(&world.node_tls, &urls[1], &machine).await;
+    assert_eq!(refused.err().unwrap().code, "revoked");
 }

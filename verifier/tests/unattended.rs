@@ -18,7 +18,7 @@ use common::{
     code,
     keeper::{latch, pcr_policy, running_with, unattended, Boot, Keeper, Owner},
     machine::Machine,
-    node::Node,
+    node::{Answer, Node},
     policies, World,
 };
 use fleet_policies::{boot_object, runtime_object};
@@ -102,6 +102,40 @@ async fn each_boot_makes_both_halves_anew() {
         node.close().await;
     }
     assert!(world.metrics().await.contains("shares_kept_total 4"));
+}
+
+/// What was in the database before: sealed, and not even that is left.
+#[tokio::test]
+async fn an_old_v_leaves_no_trace_in_the_database() {
+    let mut world = World::new().await;
+    let (mut machine, _, _, mut keeper) = world.keeping("node").await;
+    let pool = sqlx::AnyPool::connect(&world.database_url).await.unwrap();
+    let (old,): (String,) = sqlx::query_as("SELECT share_v FROM key_shares")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let boot = Boot::begin(&world, &mut machine, &keeper).await;
+    let id = boot.acknowledge(&mut keeper).await;
+    world.keeps(&machine, &[id]).await;
+    drop(boot);
+    let verifier = world.verifier().clone();
+    world.stop();
+    verifier.close().await;
+    drop(verifier);
+    // The last connection writes the log back and removes it.
+    let log = world.folder.path().join("verifier.db-wal");
+    while log.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for name in std::fs::read_dir(world.folder.path()).unwrap() {
+        let path = name.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let found = bytes
+            .windows(old.len())
+            .any(|window| window == old.as_bytes());
+        assert!(!found, "{}", path.display());
+    }
 }
 
 /// Between any two writes: the verifier ends as in a crash, or the node loses its power.
@@ -565,20 +599,44 @@ async fn revoked_untrusted_and_forgotten_nodes_stay_locked() {
     assert_eq!(shares.len(), 2, "of the two nodes above");
 }
 
-/// A verdict of another verifier on the same database counts, too, whatever this one remembers.
+/// What another verifier has stored while this one was waiting for the quote.
 #[tokio::test]
 async fn the_database_has_the_last_word() {
-    let world = World::new().await;
-    let (mut machine, _, _, _) = world.keeping("node").await;
-    let pool = sqlx::AnyPool::connect(&world.database_url).await.unwrap();
-    for damage in [
+    for change in [
         "UPDATE nodes SET enrolment = replace(enrolment, '\"digest\":\"', '\"digest\":\"0')",
-        "DELETE FROM key_shares",
+        "UPDATE nodes SET trust = replace(trust, '{\"verdict\":\"waiting\"}', '{\"verdict\":\"revoked\"}')",
+        "DELETE FROM key_sets",
+        "DELETE FROM nodes",
     ] {
-        sqlx::query(damage).execute(&pool).await.unwrap();
+        let world = World::new().await;
+        let (mut machine, _, _, _) = world.keeping("node").await;
         machine.boot(b"quiet");
-        no_v(&world, &machine).await;
+        let url = world.database_url.clone();
+        let answer: Answer = Box::new(move |machine, call, exporter| {
+            let url = url.clone();
+            let thread = std::thread::spawn(move || execute(&url, change));
+            assert_eq!(thread.join().unwrap(), 1, "{change}");
+            Some(machine.evidence(call, exporter))
+        });
+        let node = Node::connect_with(&world.node_tls, &world.url, &machine, answer).await;
+        let mut node = node.unwrap();
+        while node.nonces.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(SOON).await;
+        assert!(!node.has_share(), "{change}");
     }
+}
+
+/// Executes a statement; how many rows it changed.
+fn execute(url: &str, statement: &str) -> u64 {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let pool = sqlx::AnyPool::connect(url).await.unwrap();
+        let done = sqlx::query(statement).execute(&pool).await.unwrap();
+        pool.close().await;
+        done.rows_affected()
+    })
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ pub(crate) const MAX_CONNECTIONS: u32 = 4;
 
 const PRIVATE: u32 = 0o600;
 
-const PRAGMAS: [&str; 4] = [
+const PRAGMAS: [&str; 5] = [
     "PRAGMA busy_timeout = 10000",
+    // What is deleted is overwritten: a share that was renewed must not be found in a copy of the file.
+    "PRAGMA secure_delete = ON",
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",

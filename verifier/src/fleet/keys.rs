@@ -100,8 +100,8 @@ impl Fleet {
         node.set_keys(stored.keys);
         if known != Some(stored.latched) {
             trust.latched = Some(stored.latched.as_slice().into());
-            self.database.save_trust(node.id(), &trust).await?;
-            node.publish(trust);
+            let closed = self.database.save_trust(node.id(), &trust).await?;
+            node.publish(closed.unwrap_or(trust));
         }
         Ok(Some(stored.changed))
     }

@@ -4,6 +4,7 @@ mod checkpoints;
 mod enrolled;
 mod keys;
 mod node;
+mod refresh;
 mod steps;
 mod trust;
 
@@ -147,7 +148,10 @@ impl Fleet {
             (Verdict::Trusted { .. }, Verdict::Trusted { .. })
         ) && before.claims == trust.claims;
         if !refreshed {
-            self.database.save_trust(node.id(), &trust).await?;
+            if let Some(closed) = self.database.save_trust(node.id(), &trust).await? {
+                node.publish(closed);
+                return Ok(false);
+            }
         }
         node.publish(trust);
         Ok(true)

@@ -53,6 +53,10 @@ pub(crate) async fn serve(verifier: Arc<Verifier>, peer: Peer, end: ServerEnd) {
 
 /// Gives the link its place. A newer link of the same agent takes over from the older one.
 async fn take_in(verifier: &Verifier, node: &Node, link: &Arc<Link>) -> Result<(), Problem> {
+    if let Err(error) = verifier.fleet.refresh(node, &verifier.policies).await {
+        // What is known here holds; V leaves only when the database answers.
+        tracing::warn!(node = node.id().short(), %error, "a node could not be read anew");
+    }
     admit(node, link)?;
     if let Some(enrolled) = node.enrolment() {
         attest::note_boot(verifier, node, &enrolled, link).await?;

@@ -27,6 +27,19 @@ impl Database {
         Ok(all)
     }
 
+    /// The node's last report.
+    pub(super) async fn boot_files(
+        &self,
+        node: &NodeId,
+    ) -> Result<Option<BootFiles>, VerifierError> {
+        let row = sqlx::query("SELECT report FROM boot_files WHERE node_id = $1")
+            .bind(node.as_str())
+            .fetch_optional(self.store.pool())
+            .await?;
+        let report: Option<String> = row.map(|row| row.try_get("report")).transpose()?;
+        Ok(report.and_then(|report| document(&report).ok()))
+    }
+
     /// Stores the report in place of the node's last.
     pub(crate) async fn save_boot_files(
         &self,

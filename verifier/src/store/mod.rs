@@ -89,6 +89,30 @@ impl Database {
         Ok(nodes)
     }
 
+    /// One node as it is stored now; `None` when it is not enrolled.
+    pub(crate) async fn load_one(
+        &self,
+        id: &NodeId,
+        policies: &Policies,
+    ) -> Result<Option<StoredNode>, VerifierError> {
+        let lines = Lines {
+            store: &self.store,
+            policies,
+        };
+        let row = sqlx::query(
+            "SELECT node_id, enrolment, boot_policy, runtime_policy, trust FROM nodes WHERE node_id = $1",
+        )
+        .bind(id.as_str())
+        .fetch_optional(self.store.pool())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(StoredNode {
+            keys: self.keys(id).await?,
+            boot_files: self.boot_files(id).await?,
+            ..read_row(&row, &lines).await?
+        }))
+    }
+
     /// Stores an enrolment in place of the node's old one; gives the K sets the node has then.
     pub(crate) async fn enrol(
         &self,
@@ -133,14 +157,31 @@ impl Database {
         Ok(keys)
     }
 
-    /// Stores a verdict.
-    pub(crate) async fn save_trust(&self, id: &NodeId, trust: &Trust) -> Result<(), VerifierError> {
+    /// Stores a verdict. One that is open never replaces one that is closed: another verifier has refused or revoked the
+    /// node. That one is given back then.
+    pub(crate) async fn save_trust(
+        &self,
+        id: &NodeId,
+        trust: &Trust,
+    ) -> Result<Option<Trust>, VerifierError> {
+        let mut transaction = self.store.pool().begin().await?;
+        if trust.is_open() && keys::take_node(&mut transaction, id).await? {
+            let row = sqlx::query("SELECT trust FROM nodes WHERE node_id = $1")
+                .bind(id.as_str())
+                .fetch_one(&mut *transaction)
+                .await?;
+            let stored: Trust = document(&row.try_get::<String, _>("trust")?)?;
+            if !stored.is_open() {
+                return Ok(Some(stored));
+            }
+        }
         sqlx::query("UPDATE nodes SET trust = $2 WHERE node_id = $1")
             .bind(id.as_str())
             .bind(json(trust)?)
-            .execute(self.store.pool())
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        transaction.commit().await?;
+        Ok(None)
     }
 
     /// Stores the verdict and deletes every V and envelope.

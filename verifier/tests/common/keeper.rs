@@ -1,5 +1,8 @@
 //! A node that keeps its U, made of code: two slots in turn and one for a staged K, as the TPM's NV has them.
 
+use std::time::Duration;
+
+use bootkeep_link::ClientTls;
 use bootkeep_protocol::{
     kept::{Authority, Kept, SignedPcrPolicy, WrappedShare},
     link::{Event, ShareCall},
@@ -171,9 +174,14 @@ impl Boot {
 
     /// Opens a link in the boot the machine is in, and takes V.
     pub async fn again(world: &World, machine: &Machine, keeper: &Keeper) -> Self {
-        let node = Node::connect(&world.node_tls, &world.url, machine).await;
-        let mut node = node.unwrap();
-        let call = node.share().await;
+        Self::at(&world.node_tls, &world.url, machine, keeper).await
+    }
+
+    /// The same at the verifier with this URL.
+    pub async fn at(tls: &ClientTls, url: &str, machine: &Machine, keeper: &Keeper) -> Self {
+        let mut node = Node::connect(tls, url, machine).await.unwrap();
+        let share = tokio::time::timeout(Duration::from_secs(20), node.share());
+        let call = share.await.expect("V in time");
         let kept = call.kept.as_ref();
         let v = |share: &WrappedShare| node.unwrap_kept(&call.nonce, share);
         let opened = kept.and_then(|kept| keeper.open(kept, v));
@@ -252,7 +260,7 @@ impl World {
             if self.splits(machine).await == splits {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("not {splits:?}: {:?}", self.splits(machine).await);
     }

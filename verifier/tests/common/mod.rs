@@ -36,7 +36,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub const SHARE_V: [u8; 32] = [0x5a; 32];
 pub const ENVELOPE: &[u8] = b"an envelope that only K opens";
 pub const LATCH: [u8; 32] = [9; 32];
-const STATE_KEY: [u8; 32] = [1; 32];
+pub const STATE_KEY: [u8; 32] = [1; 32];
 
 pub type Records = Arc<Mutex<HashMap<NodeId, NodeRecord>>>;
 

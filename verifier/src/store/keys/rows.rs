@@ -167,6 +167,12 @@ fn join(sets: &[AnyRow], shares: &[AnyRow]) -> Result<Vec<SetRow>, VerifierError
 }
 
 impl Database {
+    /// K sets of one node, newest first.
+    pub(in crate::store) async fn keys(&self, id: &NodeId) -> Result<Keys, VerifierError> {
+        let mut transaction = self.store.pool().begin().await?;
+        keys_of(&read_sets(&mut transaction, id).await?)
+    }
+
     /// K sets of every node, newest first.
     pub(in crate::store) async fn all_keys(&self) -> Result<HashMap<String, Keys>, VerifierError> {
         let mut rows: HashMap<String, (Vec<AnyRow>, Vec<AnyRow>)> = HashMap::new();
