@@ -7,7 +7,7 @@ mod members;
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{routing::get, Json, Router};
@@ -130,14 +130,19 @@ async fn holds(peer: &Peer, authority: &NodeAuthority, number: u64) {
 async fn a_list_is_renewed_at_half_of_its_life() {
     let mut world = World::new().await;
     let authority = NodeAuthority::generate("nodes").unwrap();
-    let shown = Shown::new(&authority, 7, Duration::from_secs(6));
+    let shown = Shown::new(&authority, 7, Duration::from_secs(30));
     let url = shown.serve(&world).await;
     world.start_revoking(Some(&url)).await;
     let a = Member::enrolled(&world, "a", "0a").await;
     let _a = a.run(&world).await;
     holds(&a.peer, &authority, 7).await;
+    let first = a.peer.crl().unwrap();
     shown.show(current(&authority, 8, DAY));
     holds(&a.peer, &authority, 8).await;
+    // The first one had not run out.
+    let known = ListAuthority::from_der(&certificate(&authority)).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(known.read(&first).unwrap().next_update > now.as_secs());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 mod charon;
 #[path = "../enforcer/mod.rs"]
 mod enforcer;
+mod guard;
 #[path = "../../../crates/ipsec/tests/namespaces/inside.rs"]
 mod inside;
 mod node;

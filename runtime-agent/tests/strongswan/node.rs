@@ -92,16 +92,8 @@ pub(crate) fn bridge() {
 impl Node {
     /// With the CA's list of before, if there is one.
     pub(crate) fn start(plan: &Plan<'_>, number: u8, closes: bool, list: Option<&[u8]>) -> Self {
-        let root = plan.root;
         let namespace = format!("n{number}");
-        let folder = root.join(&namespace);
-        for name in [
-            "etc/bootkeep/identity",
-            "run/bootkeep-enforce",
-            "var/bootkeep",
-        ] {
-            fs::create_dir_all(folder.join(name)).unwrap();
-        }
+        let folder = folders(plan.root, &namespace);
         network(number, &namespace);
         let etc = folder.join("etc/bootkeep");
         let own = &plan.identities[usize::from(number) - 1];
@@ -251,8 +243,21 @@ impl Node {
     }
 }
 
+/// What a node has, empty.
+pub(crate) fn folders(root: &Path, namespace: &str) -> PathBuf {
+    let folder = root.join(namespace);
+    for name in [
+        "etc/bootkeep/identity",
+        "run/bootkeep-enforce",
+        "var/bootkeep",
+    ] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    folder
+}
+
 /// The program finds its files where a node has them.
-fn enforce(namespace: &str, folder: &Path) -> Child {
+pub(crate) fn enforce(namespace: &str, folder: &Path) -> Child {
     let script =
         "mount --bind $0/etc /etc && mount --bind $0/run /run && mkdir -p /var/lib/bootkeep \
          && mount --bind $0/var/bootkeep /var/lib/bootkeep && exec $1 enforce";

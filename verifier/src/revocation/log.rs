@@ -281,3 +281,94 @@ impl Log {
         Ok(head)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use bootkeep_revocation::{read_entry, read_head};
+    use bootkeep_signed::{SigningKey, VerifyingKeys};
+    use bootkeep_store::Store;
+
+    use super::*;
+    use crate::store::MIGRATOR;
+
+    struct Pair {
+        _folder: tempfile::TempDir,
+        keys: VerifyingKeys,
+        logs: [Log; 2],
+    }
+
+    /// Two verifiers on one database.
+    async fn pair() -> Pair {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("log.db").display());
+        let key = SigningKey::generate().unwrap();
+        let mut logs = Vec::new();
+        for _ in 0..2 {
+            let store = Store::connect(&url, &MIGRATOR).await.unwrap();
+            let key = SigningKey::from_pem(&key.to_pem()).unwrap();
+            logs.push(Log::open(Table::new(store), key).await.unwrap());
+        }
+        Pair {
+            _folder: folder,
+            keys: VerifyingKeys::from_pem(&key.public_pem()).unwrap(),
+            logs: logs.try_into().unwrap(),
+        }
+    }
+
+    async fn append(log: &Log, nodes: &[&str]) {
+        for node in nodes {
+            let id = NodeId::of_ek_public(node.as_bytes());
+            let draft = Draft::new(Action::Revoke, id, node);
+            log.revoke(draft, "").await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_with_a_head_is_not_beyond_it() {
+        let pair = pair().await;
+        let [log, other] = &pair.logs;
+        append(log, &["a", "b"]).await;
+        let seen = log.seen();
+        // Appended between the look at the end and the look at the entries: here, and by another verifier.
+        append(log, &["c"]).await;
+        append(other, &["d"]).await;
+        for log in [log, other] {
+            let entries = log.after(0, &seen.end).await.unwrap();
+            let last = read_entry(&pair.keys, entries.last().unwrap()).unwrap();
+            assert_eq!((entries.len(), last.1), (2, seen.end));
+        }
+        // From the database as well.
+        other.inner().recent.clear();
+        assert_eq!(other.after(0, &seen.end).await.unwrap().len(), 2);
+        assert!(log.after(2, &seen.end).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_head_is_as_old_as_the_last_look() {
+        let pair = pair().await;
+        let [log, other] = &pair.logs;
+        let head = |log: &Log| {
+            let head = log.head(&log.seen()).unwrap();
+            read_head(&pair.keys, &head).unwrap().0
+        };
+        let before = head(other);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        append(log, &["a"]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // It has not looked: its head is of then, and older than the entry.
+        let behind = head(other);
+        assert_eq!((behind.sequence, behind.at_ms), (0, before.at_ms));
+        assert!(behind.at_ms < head(log).at_ms);
+        other.refresh().await.unwrap();
+        let now = head(other);
+        assert_eq!(now.sequence, 1);
+        assert!(now.at_ms > head(log).at_ms);
+        // A database that cannot be read makes no head younger.
+        other.table.close().await;
+        assert!(other.refresh().await.is_err());
+        assert_eq!(head(other), now);
+    }
+}

@@ -125,6 +125,12 @@ impl Table {
         Self(store)
     }
 
+    /// As a database that went away.
+    #[cfg(test)]
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+
     /// The log's name, made when there is none: of two verifiers that start at once one wins.
     pub(super) async fn log(&self) -> Result<String, VerifierError> {
         let random = Nonce::fresh().map_err(|_| VerifierError::Random)?;
