@@ -181,7 +181,7 @@ impl Boot {
     pub async fn at(tls: &ClientTls, url: &str, machine: &Machine, keeper: &Keeper) -> Self {
         let mut node = Node::connect(tls, url, machine).await.unwrap();
         let share = tokio::time::timeout(Duration::from_secs(20), node.share());
-        let call = share.await.expect("V in time");
+        let call = share.await.unwrap();
         let kept = call.kept.as_ref();
         let v = |share: &WrappedShare| node.unwrap_kept(&call.nonce, share);
         let opened = kept.and_then(|kept| keeper.open(kept, v));

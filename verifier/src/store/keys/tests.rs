@@ -1,5 +1,5 @@
 //! Whatever is cut, in whatever order: the next boot opens, and after an acknowledgement the old V is gone.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
 
