@@ -7,7 +7,7 @@ use anyhow::{ensure, Result};
 use super::{happy, outage};
 use crate::{
     guest::Guest,
-    image::{initramfs, Kind, LUKS_KEY},
+    image::{initramfs, Kind},
     stage::{Boot, Set, GAVE_UP, OPEN, PATIENCE},
 };
 
@@ -63,12 +63,12 @@ pub(super) fn dead_services(set: &Set, guest: &Guest, name: &str) -> Result<()> 
     Ok(())
 }
 
-/// Nobody answers, a person may type a passphrase: after the agent has given up, and PCR 15 is closed by then.
+/// Nobody answers, a person may type a passphrase and does not wait for the deadline: PCR 15 is closed by then.
 pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
     let set = set.of_kind(Kind::InitramfsTools)?;
     let mut stage = set.stage(name, guest)?;
     outage::stop_all(&mut stage.services);
-    let config = outage::configuration(&stage, "deadline_seconds: 10\npassphrase: true\n")?;
+    let config = outage::configuration(&stage, outage::IMPATIENT)?;
     let initrd = initramfs::rebuilt(
         &set.cache,
         &set.image,
@@ -80,5 +80,5 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
         initrd: Some(initrd),
         ..Boot::default()
     })?;
-    outage::by_hand(guest, booted, PROMPT, LUKS_KEY).map(drop)
+    outage::not_waiting(guest, booted, PROMPT)
 }

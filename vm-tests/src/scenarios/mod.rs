@@ -119,6 +119,11 @@ pub const SCENARIOS: &[Scenario] = &[
         prove: outage::recovery_key,
     },
     Scenario {
+        name: "recovery-key-at-once",
+        promise: "that person need not wait for the deadline",
+        prove: outage::at_once,
+    },
+    Scenario {
         name: "network-static",
         promise: "static address, bond and VLAN from files; services by name, some of whose addresses are dead, IPv4 and IPv6",
         prove: network::fixed,
@@ -150,7 +155,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "initramfs-tools-recovery-key",
-        promise: "there, too, a person may open the root when the agent has given up, where the owner allows it",
+        promise: "there, too, a person may open the root, without waiting for the deadline, where the owner allows it",
         prove: initramfs_tools::recovery_key,
     },
 ];

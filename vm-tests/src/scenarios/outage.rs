@@ -6,11 +6,15 @@ use anyhow::{ensure, Context, Result};
 
 use crate::{
     guest::Guest,
-    image::{initramfs, LUKS_KEY},
+    image::{initramfs, Kind, LUKS_KEY},
     services::{Service, Services},
     stage::{Boot, Booted, Set, Stage, GAVE_UP, OPEN, PATIENCE},
 };
 
+/// A deadline that no scenario sees, for a person who does not want to either.
+pub(super) const IMPATIENT: &str = "deadline_seconds: 3600\npassphrase: true\n";
+/// What the agent says where a person need not wait.
+const OFFER: &str = "type p and Enter";
 /// What the agent says first.
 const STARTED: &str = "bootkeep: this node is";
 /// `deadline_seconds` where a person is to be asked.
@@ -74,6 +78,28 @@ pub(super) fn recovery_key(set: &Set, guest: &Guest, name: &str) -> Result<()> {
         ..Boot::default()
     })?;
     by_hand(guest, booted, PROMPT, LUKS_KEY).map(drop)
+}
+
+/// A person who does not wait for the deadline says so, and is asked.
+pub(super) fn at_once(set: &Set, guest: &Guest, name: &str) -> Result<()> {
+    let mut stage = set.stage(name, guest)?;
+    stop_all(&mut stage.services);
+    let config = configuration(&stage, IMPATIENT)?;
+    let file = ("etc/bootkeep/agent.yaml", config.as_str());
+    let initrd = initramfs::rebuilt(&set.cache, &set.image, Kind::Usual, "impatient", &[file])?;
+    let booted = stage.boot(Boot {
+        initrd: Some(initrd),
+        ..Boot::default()
+    })?;
+    not_waiting(guest, booted, PROMPT)
+}
+
+/// Types the word at the console, then as in [`by_hand`].
+pub(super) fn not_waiting(guest: &Guest, mut booted: Booted, prompt: &str) -> Result<()> {
+    booted.vm.serial.wait(OFFER, &[], PATIENCE)?;
+    booted.vm.serial.wait(STARTED, &[], PATIENCE)?;
+    booted.vm.type_line(b"p")?;
+    by_hand(guest, booted, prompt, LUKS_KEY).map(drop)
 }
 
 /// A person is asked once the agent has given up, opens the root with this key, and PCR 15 is closed.
