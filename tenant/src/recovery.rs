@@ -15,6 +15,8 @@ use crate::{
     signing, Error, Home,
 };
 
+/// Where the recovery keys of a node are, in its folder.
+pub const FILE: &str = "recovery.json";
 /// Largest file that is read (bytes).
 const MAX_FILE: u64 = 64 * 1024;
 /// Recovery keys of one node: each K has one, and until a node has used a new K the one before may be needed.
@@ -48,7 +50,13 @@ struct Kept {
 }
 
 fn path(home: &Home, node: &NodeId) -> PathBuf {
-    home.node_folder(node).join("recovery.json")
+    home.node_folder(node).join(FILE)
+}
+
+/// Whether this home keeps recovery keys of a node.
+#[must_use]
+pub fn is_kept(home: &Home, node: &NodeId) -> bool {
+    path(home, node).exists()
 }
 
 fn load(home: &Home, node: &NodeId) -> Result<Kept, Error> {

@@ -1,6 +1,6 @@
 //! `bootkeep revoke` and `bootkeep remove`.
 
-use std::fs;
+use std::{fs, io::ErrorKind};
 
 use bootkeep_protocol::{
     ca::RevokeCertificates,
@@ -10,7 +10,13 @@ use bootkeep_protocol::{
 };
 use serde::Serialize;
 
-use crate::{cli, node_name, output::Show, services::Services, Error, Home};
+use crate::{
+    cli, node_name,
+    output::Show,
+    recovery::{self, FILE as RECOVERY_FILE},
+    services::Services,
+    Error, Home,
+};
 
 /// What was revoked.
 #[derive(Debug, Serialize)]
@@ -107,6 +113,8 @@ pub struct Removed {
     pub registration: bool,
     /// Whether this home had something of it.
     pub local: bool,
+    /// Whether its recovery keys are still in this home.
+    pub recovery_kept: bool,
 }
 
 impl Show for Removed {
@@ -121,7 +129,13 @@ impl Show for Removed {
             .filter(|(was, _)| *was)
             .map(|(_, name)| *name)
             .collect();
-        format!("{}: removed {}\n", self.node_id, names.join(", "))
+        let rest = match self.recovery_kept {
+            true => {
+                "its recovery key stays in this home; `bootkeep remove --recovery` forgets it\n"
+            }
+            false => "",
+        };
+        format!("{}: removed {}\n{rest}", self.node_id, names.join(", "))
     }
 }
 
@@ -138,7 +152,8 @@ pub async fn remove(
     let enrolment = services.forget_enrolment(&node_id).await?;
     let registration = options.registration && services.forget_record(&node_id).await?;
     let removed = Removed {
-        local: forget_locally(home, &node_id)?,
+        local: forget_locally(home, &node_id, options.recovery)?,
+        recovery_kept: recovery::is_kept(home, &node_id),
         enrolment,
         registration,
         node_id,
@@ -157,14 +172,29 @@ pub async fn remove(
     Ok(removed)
 }
 
-fn forget_locally(home: &Home, node: &NodeId) -> Result<bool, Error> {
+/// Forgets what this home has of a node, but for its recovery keys unless they are to go too: its disk may still be about.
+fn forget_locally(home: &Home, node: &NodeId, recovery: bool) -> Result<bool, Error> {
     let folder = home.node_folder(node);
-    match fs::remove_dir_all(&folder) {
+    let in_folder = |source| Error::File {
+        path: folder.clone(),
+        source,
+    };
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(in_folder)?,
+    };
+    let mut removed = false;
+    for entry in entries {
+        let path = entry.map_err(in_folder)?.path();
+        if recovery || path.file_name() != Some(RECOVERY_FILE.as_ref()) {
+            fs::remove_file(&path).map_err(in_folder)?;
+            removed = true;
+        }
+    }
+    // It stays while the recovery keys are in it.
+    match fs::remove_dir(&folder) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(in_folder(error)),
+        Err(_) => Ok(removed),
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(Error::File {
-            path: folder,
-            source,
-        }),
     }
 }

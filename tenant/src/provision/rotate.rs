@@ -340,9 +340,7 @@ pub async fn settle(
     local: LocalNode,
     watch: &mut dyn Watch,
 ) -> Result<LocalNode, Error> {
-    // A journal says that U' of the staged K may not have reached the node yet.
-    let under_way = Journal::load(home, &local.node_id, Kind::Rotation)?.is_some();
-    if local.staged.is_none() || under_way {
+    if local.staged.is_none() {
         return Ok(local);
     }
     let status = services.status(&local.node_id).await?;
@@ -416,6 +414,8 @@ async fn supersede(
         revoked = answer.map_or_else(Vec::new, |answer| answer.serials);
     }
     recovery::newest_in_use(home, &local.node_id)?;
+    // Left by a run that was cut short after the node had its share.
+    Journal::remove(home, &local.node_id, Kind::Rotation)?;
     local.promote();
     local.save(home)?;
     timeline.step(

@@ -24,7 +24,9 @@ pub fn json(home: &Path, arguments: &[&str]) -> (i32, serde_json::Value) {
     let arguments = [&["--output", "json"], arguments].concat();
     let output = bootkeep(home, &arguments);
     let text = if output.stdout.is_empty() {
-        output.stderr
+        // The error is the last line; what went on before it was told above.
+        let mut lines = output.stderr.split(|&byte| byte == b'\n').rev();
+        lines.find(|line| !line.is_empty()).unwrap().to_vec()
     } else {
         output.stdout
     };
