@@ -26,7 +26,7 @@ pub(crate) fn check(der: &[u8], authorities: &[Vec<u8>]) -> Result<(), CrlError>
         return Err(CrlError::TooLarge(der.len()));
     }
     let list = match CertificateRevocationList::from_der(der) {
-        Ok((rest, list)) if rest.is_empty() => list,
+        Ok(([], list)) => list,
         _ => return Err(CrlError::Unreadable),
     };
     let issued_it = |authority: &Vec<u8>| {
