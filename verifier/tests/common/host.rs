@@ -24,7 +24,7 @@ pub struct Host {
     pub nk: NodeKey,
     pub list: Machine,
     folder: tempfile::TempDir,
-    _swtpm: Swtpm,
+    swtpm: Swtpm,
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::path::PathBuf {
@@ -60,7 +60,7 @@ impl Host {
             nk,
             list,
             folder,
-            _swtpm: swtpm,
+            swtpm,
         };
         for event in EventLog::parse(&host.list.event_log).unwrap().events() {
             host.extend(event.pcr, event.digest).await;
@@ -69,6 +69,11 @@ impl Host {
             host.extend(10, entry.extended_digest()).await;
         }
         host
+    }
+
+    /// Switches it off; the TPM stays.
+    pub fn off(self) -> Swtpm {
+        self.swtpm
     }
 
     pub async fn extend(&self, pcr: u8, digest: [u8; 32]) {
