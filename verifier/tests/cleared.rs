@@ -6,7 +6,7 @@ mod common;
 use std::{process::Command, time::Duration};
 
 use bootkeep_link::HttpClient;
-use bootkeep_node::session::{event_queue, share_channel, Session, OpenError};
+use bootkeep_node::session::{event_queue, share_channel, OpenError, Session};
 use bootkeep_pki::ek::EkRoots;
 use bootkeep_protocol::{
     kept::Authority,
