@@ -245,7 +245,10 @@ async fn foretell(
         let last = from_node(home, name).await?;
         let foretold = if options.reported {
             let status = status(home, services, name).await?;
-            foretell_one(policy, last, |last| next::reported(&status, last))?
+            foretell_one(policy, last, |last| {
+                let report = status.boot_files.as_ref();
+                next::reported(&status.node_id, report, last)
+            })?
         } else {
             foretell_one(policy, last, |last| next::given(&options.files, last))?
         };

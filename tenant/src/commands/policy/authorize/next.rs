@@ -12,7 +12,7 @@ use bootkeep_policy::{
 };
 use bootkeep_protocol::{
     boot_files::{BootFile, BootFileRole, BootFiles, MAX_BOOT_FILES},
-    verifier::NodeStatus,
+    NodeId,
 };
 
 use zeroize::Zeroizing;
@@ -95,9 +95,13 @@ fn config(path: &Path) -> Result<NewConfig, Error> {
 }
 
 /// From the digests that a node reported.
-pub(super) fn reported(status: &NodeStatus, last: &EventLog) -> Result<NextBoot, Error> {
-    let node = status.node_id.short();
-    let report = status.boot_files.as_ref().ok_or_else(|| {
+pub(super) fn reported(
+    node: &NodeId,
+    report: Option<&BootFiles>,
+    last: &EventLog,
+) -> Result<NextBoot, Error> {
+    let node = node.short();
+    let report = report.ok_or_else(|| {
         Error::NotFound(format!(
             "node {node} has reported no boot files: its hook has not run yet (`bootkeep-agent boot-files` on the node)"
         ))
@@ -248,4 +252,109 @@ impl<'r> Report<'r> {
 
 fn named(file: &BootFile) -> &str {
     file.path.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A boot of 6.1.0-50-amd64 through shim and GRUB.
+    const GRUB: &[u8] = include_bytes!("../../../../../fuzz/corpus/event_log/made-shim-grub.bin");
+    /// A unified kernel image that the firmware starts.
+    const UKI: &[u8] = include_bytes!("../../../../../fuzz/corpus/event_log/made-uki.bin");
+
+    fn file(role: BootFileRole, path: &str, byte: &str) -> BootFile {
+        BootFile {
+            role,
+            path: path.into(),
+            size: 1,
+            sha256: byte.repeat(32),
+            authenticode: Some(byte.repeat(32)),
+        }
+    }
+
+    fn report() -> BootFiles {
+        use BootFileRole::{Config, Initrd, Kernel, Loader, Uki};
+        BootFiles {
+            at_ms: 1,
+            version: Some("6.1.0-56-amd64".into()),
+            files: vec![
+                file(Kernel, "/boot/vmlinuz-6.1.0-50-amd64", "10"),
+                file(Kernel, "/boot/vmlinuz-6.1.0-56-amd64", "11"),
+                file(Initrd, "/boot/initrd.img-6.1.0-50-amd64", "20"),
+                file(Initrd, "/boot/initrd.img-6.1.0-56-amd64", "21"),
+                file(Config, "/boot/grub/grub.cfg", "31"),
+                file(Config, "/boot/efi/EFI/debian/grub.cfg", "30"),
+                file(Loader, "/boot/efi/EFI/debian/shimx64.efi", "41"),
+                file(Loader, "/boot/efi/EFI/debian/mmx64.efi", "42"),
+                file(Uki, "/boot/efi/EFI/Linux/debian.efi", "51"),
+            ],
+        }
+    }
+
+    fn next(report: &BootFiles, log: &[u8]) -> Result<NextBoot, Error> {
+        let node = NodeId::of_ek_public(b"ek");
+        reported(&node, Some(report), &EventLog::parse(log).unwrap())
+    }
+
+    fn byte(byte: u8) -> Digest32 {
+        [byte; 32].into()
+    }
+
+    #[test]
+    fn the_files_that_the_last_boot_had_are_taken_in_the_new_version() {
+        let found = next(&report(), GRUB).unwrap();
+        let kernel = found.kernel.unwrap();
+        assert_eq!(
+            (kernel.sha256, kernel.authenticode),
+            (byte(0x11), Some(byte(0x11)))
+        );
+        assert_eq!(found.initrd, Some(byte(0x21)));
+        assert_eq!(found.config.unwrap().sha256, byte(0x31));
+        assert_eq!(found.loaders.len(), 1);
+        assert_eq!(found.loaders[0].authenticode, byte(0x41));
+        assert_eq!((found.uki, found.command_line), (None, None));
+        assert_eq!(found.rename.unwrap().to, "6.1.0-56-amd64");
+
+        let found = next(&report(), UKI).unwrap();
+        assert_eq!(found.uki.unwrap().authenticode, byte(0x51));
+        assert_eq!(
+            (found.kernel, found.initrd, found.config),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn what_a_report_leaves_open_is_said() {
+        type Change = fn(&mut BootFiles);
+        let cases: [(Change, &str); 5] = [
+            (|report| report.version = None, "several files"),
+            (
+                |report| report.files[1].sha256 = "zz".repeat(32),
+                "no SHA-256",
+            ),
+            (
+                |report| report.files[1].sha256 = "AA".repeat(32),
+                "no SHA-256",
+            ),
+            (
+                |report| report.files[6].authenticode = None,
+                "no Authenticode",
+            ),
+            (
+                |report| report.files = vec![report.files[0].clone(); MAX_BOOT_FILES + 1],
+                "more than",
+            ),
+        ];
+        for (change, said) in cases {
+            let mut report = report();
+            change(&mut report);
+            let error = next(&report, GRUB).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let node = NodeId::of_ek_public(b"ek");
+        let none = reported(&node, None, &EventLog::parse(GRUB).unwrap());
+        assert_eq!(none.unwrap_err().exit_code(), 3);
+    }
 }
