@@ -363,8 +363,11 @@ mod tests {
         assert_eq!((behind.sequence, behind.at_ms), (0, before.at_ms));
         assert!(behind.at_ms < head(log).at_ms);
         other.refresh().await.unwrap();
+        let looked = now_ms();
+        tokio::time::sleep(Duration::from_millis(20)).await;
         let now = head(other);
         assert_eq!(now.sequence, 1);
+        assert!(now.at_ms <= looked);
         assert!(now.at_ms > head(log).at_ms);
         // A database that cannot be read makes no head younger.
         other.table.close().await;
