@@ -145,6 +145,7 @@ fn mirror(folder: &Path, packing: &str) -> PathBuf {
            mkdir -p p/DEBIAN p/usr/bin p/lib/app; echo tool $v > p/usr/bin/tool; ln -f p/usr/bin/tool p/usr/bin/alias; \
            echo lib > p/lib/app/lib.so; ln -sf tool p/usr/bin/sym; \
            printf 'Package: tool\\nVersion: %s\\nArchitecture: all\\nMaintainer: a <a@b>\\nDescription: d\\n' $v > p/DEBIAN/control; \
+           for s in preinst postinst; do printf '#!/bin/sh\n# '$s'\n' > p/DEBIAN/$s; chmod 755 p/DEBIAN/$s; done; \
            mkdir -p mirror/pool/t; dpkg-deb -b -Z{packing} --root-owner-group p mirror/pool/t/tool_${{v}}_all.deb > log; done; \
          d=mirror/dists/stable/main/binary-all; mkdir -p $d; \
          for f in mirror/pool/t/*.deb; do dpkg-deb -f $f; \
@@ -178,6 +179,15 @@ fn a_repository_of_debian_packages_becomes_a_policy_that_knows_the_owners() {
             assert_eq!(files[path], *hex_of("lib\n"), "{packing} {path}");
         }
         assert!(files.get("/usr/bin/sym").is_none());
+        // What dpkg runs when the package is installed on a node that is attested.
+        for (path, script) in [
+            ("/var/lib/dpkg/info/tool.postinst", "postinst"),
+            ("/var/lib/dpkg/info/tool.preinst", "preinst"),
+            ("/var/lib/dpkg/tmp.ci/preinst", "preinst"),
+        ] {
+            let text = format!("#!/bin/sh\n# {script}\n");
+            assert_eq!(files[path], *hex_of(&text), "{packing} {path}");
+        }
         let index: Value =
             serde_json::from_slice(&fs::read(folder.path().join("all.packages.json")).unwrap())
                 .unwrap();
