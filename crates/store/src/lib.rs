@@ -5,7 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod sqlite;
+
+pub use backup::{BackupError, Manifest, Restore, Subject};
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -30,6 +33,9 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// Somebody else has it open.
+    #[error("database file {0} is in use")]
+    Busy(PathBuf),
     /// The database cannot be reached or refused.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),

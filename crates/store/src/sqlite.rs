@@ -25,12 +25,16 @@ const PRAGMAS: [&str; 5] = [
     "PRAGMA foreign_keys = ON",
 ];
 
+/// The file a URL names.
+pub(crate) fn path(url: &str) -> Result<&str, StoreError> {
+    url.strip_prefix("sqlite://")
+        .filter(|path| path.starts_with('/') && !path.contains(['?', '#', '%']))
+        .ok_or_else(|| StoreError::Url(url.to_owned()))
+}
+
 /// Makes the file, readable by nobody else, if it is not there; gives the URL to open.
 pub(crate) fn prepare(url: &str) -> Result<String, StoreError> {
-    let path = url
-        .strip_prefix("sqlite://")
-        .filter(|path| path.starts_with('/') && !path.contains(['?', '#', '%']))
-        .ok_or_else(|| StoreError::Url(url.to_owned()))?;
+    let path = path(url)?;
     let failed = |source| StoreError::File {
         path: path.into(),
         source,
