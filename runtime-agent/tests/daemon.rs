@@ -367,7 +367,11 @@ async fn a_share_for_the_next_boot_is_kept_once_after_a_quote_for_the_tenant() {
 
     let signed = owner.sign(&[4], &[(4, [0; 32])].into()).unwrap();
     let mut tpm = Tpm::open(&way).unwrap();
-    let kept = tpm.read_kept(KeptSlot::Staged, &authorities, &[signed.clone()]);
+    let kept = tpm.read_kept(
+        KeptSlot::Staged,
+        &authorities,
+        std::slice::from_ref(&signed),
+    );
     let kept = kept.unwrap();
     assert_eq!((kept.id, *kept.u), ([7; 16], [0x55; 32]));
     let untouched = tpm.read_kept(KeptSlot::A, &authorities, &[signed]).unwrap();

@@ -1,6 +1,7 @@
 //! Where distributions put the files of a boot.
 
 use std::{
+    cmp::Reverse,
     fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -63,7 +64,7 @@ pub(super) fn usual(
             taken = MAX_BOOT_FILES,
             "more boot files than a report holds: the newest are taken; --version names one kernel"
         );
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(changed, ..)| Reverse(*changed));
         found.truncate(MAX_BOOT_FILES);
     }
     let mut files: Vec<_> = found
