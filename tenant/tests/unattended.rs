@@ -524,11 +524,16 @@ async fn a_revoked_node_stays_locked_until_it_is_taken_back() {
     assert_eq!(stage.provision("--unattended --pcrs 4,7").await.0, 2);
 
     stage.provision[0] = "reinstate".into();
-    let (outcome, _runtime) = tokio::join!(stage.provision("--unattended --pcrs 4,7"), async {
+    let (outcome, runtime) = tokio::join!(stage.provision("--unattended --pcrs 4,7"), async {
         locked.done().await;
         stage.node().runtime()
     });
     assert_eq!(outcome.0, 0, "{}", outcome.1);
-    assert_ne!(identity(&stage.opened()), identity(&first));
+    let second = stage.opened();
+    assert_ne!(identity(&second), identity(&first));
     assert_eq!(stage.trusted().await["revocation"], serde_json::Value::Null);
+    drop(runtime);
+    // It had no link when it was enrolled: its boot was appraised and signed later, before it had U.
+    let _runtime = stage.reboots_alone().await;
+    assert_eq!(stage.opened(), second);
 }
