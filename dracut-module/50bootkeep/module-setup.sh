@@ -103,7 +103,8 @@ bootkeep_install_networkd() {
     for _unit in bootkeep-resolv.path bootkeep-resolv.service; do
         inst_simple "$moddir/$_unit" "$systemdsystemunitdir/$_unit"
     done
-    $SYSTEMCTL -q --root "$initdir" add-wants initrd.target bootkeep-resolv.path
+    # Once for what is there, and again at each change.
+    $SYSTEMCTL -q --root "$initdir" add-wants initrd.target bootkeep-resolv.path bootkeep-resolv.service
     ln -sfn ../run/bootkeep-initramfs/resolv.conf "$initdir/etc/resolv.conf"
 }
 
@@ -116,8 +117,8 @@ bootkeep_install_network_manager() {
     done
     mkdir -p "$initdir/etc/cmdline.d" "$initdir/etc/systemd/system/nm-wait-online-initrd.service.d"
     echo 'rd.neednet=1' > "$initdir/etc/cmdline.d/51-bootkeep-network.conf"
-    # The agent waits for an address itself; nothing else is to wait for an hour, as this unit would.
-    printf '[Service]\nExecStart=\nExecStart=-/usr/bin/nm-online -s -q -t 30\n' \
+    # The agent waits for an address itself. Nothing else is to wait for an hour, or for every interface (`-s`), as this unit would.
+    printf '[Service]\nExecStart=\nExecStart=-/usr/bin/nm-online -q -t 30\n' \
         > "$initdir/etc/systemd/system/nm-wait-online-initrd.service.d/50-bootkeep.conf"
     ln -sfn ../run/NetworkManager/resolv.conf "$initdir/etc/resolv.conf"
 }
