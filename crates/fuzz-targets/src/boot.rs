@@ -3,7 +3,9 @@
 use bootkeep_evidence::eventlog::{
     device_path_text, kind, Claim, Event, EventLog, SbatLevel, SignatureLists,
 };
-use bootkeep_policy::{BootPolicy, Live};
+use bootkeep_policy::{
+    predict, BootPolicy, Live, NewConfig, NewKernel, NewLoader, NewUki, NextBoot, Rename,
+};
 
 /// Types whose data is read only where it is covered.
 const READ: [u32; 6] = [
@@ -59,4 +61,43 @@ pub fn boot_policy(input: &[u8]) {
     let result = Live::from(&policy).dry_run(&log.replay(), Some(&log), None);
     assert!(!policy.is_empty() || result.is_err());
     let _ = (policy.warnings(), policy.summary());
+}
+
+/// A log as the base of a prediction: without a change it stays as it is, with changes it has at most more sections.
+pub fn boot_predict(input: &[u8]) {
+    let Ok(log) = EventLog::parse(input) else {
+        return;
+    };
+    if let Ok(same) = predict(&log, &NextBoot::default()) {
+        assert!(same.log == log && same.open.is_empty());
+    }
+    let all = NextBoot {
+        rename: Some(Rename {
+            from: "6.1.0-50-amd64".to_owned(),
+            to: "6.1.0-56-amd64".to_owned(),
+        }),
+        kernel: Some(NewKernel::read(b"kernel")),
+        initrd: Some([1; 32].into()),
+        config: Some(NewConfig::read(b"menuentry 'Debian' {\n}\n")),
+        command_line: Some("ro quiet".to_owned()),
+        ..NextBoot::default()
+    };
+    if let Ok(next) = predict(&log, &all) {
+        assert_eq!(next.log.events().len(), log.events().len());
+    }
+}
+
+/// A boot file: PE image, unified kernel image, `grub.cfg`.
+pub fn boot_image(input: &[u8]) {
+    let _ = (NewKernel::read(input), NewLoader::read("x.efi", input));
+    if let Ok(uki) = NewUki::read(input) {
+        assert!(uki.contents.is_some());
+    }
+    const LOG: &[u8] = include_bytes!("../../../fuzz/corpus/event_log/made-shim-grub.bin");
+    let log = EventLog::parse(LOG).expect("the log of the corpus");
+    let next = NextBoot {
+        config: Some(NewConfig::read(input)),
+        ..NextBoot::default()
+    };
+    assert!(predict(&log, &next).is_ok());
 }

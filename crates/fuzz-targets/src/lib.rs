@@ -17,7 +17,7 @@ mod logs;
 mod quote;
 mod sealed;
 
-pub use boot::{boot_event, boot_policy, signature_lists};
+pub use boot::{boot_event, boot_image, boot_policy, boot_predict, signature_lists};
 pub use certificate::ek_certificate;
 pub use frames::frames;
 pub use ima_rules::{device_mapper, file_signature, path_pattern, runtime_policy};
@@ -30,13 +30,15 @@ pub use sealed::container;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their corpus folder.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("quote", quote),
     ("key_public", key_public),
     ("event_log", event_log),
     ("boot_event", boot_event),
     ("signature_lists", signature_lists),
     ("boot_policy", boot_policy),
+    ("boot_predict", boot_predict),
+    ("boot_image", boot_image),
     ("ima_binary", ima_binary),
     ("ima_ascii", ima_ascii),
     ("file_signature", file_signature),

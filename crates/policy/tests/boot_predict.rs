@@ -367,6 +367,36 @@ fn images_that_cannot_be_foretold_are_refused() {
     );
 }
 
+/// `.uname` is younger than systemd-stub 252.
+#[test]
+fn a_stub_measures_only_sections_it_knows() {
+    let mut image = UKI_50.to_vec();
+    let at = image
+        .windows(8)
+        .position(|window| window == b".osrel\0\0")
+        .unwrap();
+    image[at..at + 8].copy_from_slice(b".uname\0\0");
+    let names = |image: &[u8]| -> Vec<String> {
+        let contents = NewUki::read(image).unwrap().contents.unwrap();
+        contents
+            .sections
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
+    };
+    assert_eq!(names(&image), [".linux", ".cmdline", ".initrd", ".pcrpkey"]);
+    // A stub that has the name among its data does.
+    let at = image
+        .windows(8)
+        .position(|window| window == b".splash\0")
+        .unwrap();
+    image[at..at + 8].copy_from_slice(b".uname\0\0");
+    assert_eq!(
+        names(&image),
+        [".linux", ".cmdline", ".initrd", ".uname", ".pcrpkey"]
+    );
+}
+
 #[test]
 fn only_systemd_stub_brings_phases() {
     let none: PcrValues = Boot::shim_grub().pcrs();

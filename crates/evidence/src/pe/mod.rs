@@ -12,8 +12,8 @@ use crate::reader::{CutShort, Reader};
 pub const MAX_IMAGE: usize = 1024 * 1024 * 1024;
 /// Most sections of an image.
 pub const MAX_SECTIONS: usize = 96;
-/// Largest section once it is loaded (bytes).
-const MAX_SECTION: usize = 1024 * 1024 * 1024;
+/// Most zeros that a section is filled up with once it is loaded (bytes): a kernel's `.bss` is some tens of megabytes.
+const MAX_ZEROS: usize = 256 * 1024 * 1024;
 
 /// Why a file is no PE image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,8 +187,8 @@ fn section<'a>(
     let mut field = || -> Result<usize, PeError> { Ok(reader.u32_le().map_err(cut)? as usize) };
     let (virtual_size, _address, size, place) = (field()?, field()?, field()?, field()?);
     reader.take(16).map_err(cut)?;
-    if virtual_size > MAX_SECTION {
-        return Err(PeError::TooMuch("a section over 1 GiB"));
+    if virtual_size.saturating_sub(size) > MAX_ZEROS {
+        return Err(PeError::TooMuch("a section with over 256 MiB of zeros"));
     }
     let raw = match size {
         0 => &[][..],
