@@ -180,8 +180,7 @@ impl Boot {
     /// The same at the verifier with this URL.
     pub async fn at(tls: &ClientTls, url: &str, machine: &Machine, keeper: &Keeper) -> Self {
         let mut node = Node::connect(tls, url, machine).await.unwrap();
-        let share = tokio::time::timeout(Duration::from_secs(20), node.share());
-        let call = share.await.unwrap();
+        let call = node.share().await;
         let kept = call.kept.as_ref();
         let v = |share: &WrappedShare| node.unwrap_kept(&call.nonce, share);
         let opened = kept.and_then(|kept| keeper.open(kept, v));

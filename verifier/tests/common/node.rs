@@ -1,6 +1,9 @@
 //! A node made of code: speaks the link, answers with a [`Machine`].
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bootkeep_link::{dial, ClientTls, LinkReceiver, LinkSender};
 use bootkeep_protocol::{
@@ -148,7 +151,8 @@ impl Node {
 
     /// The next share that comes.
     pub async fn share(&mut self) -> ShareCall {
-        self.shares.recv().await.unwrap()
+        let share = tokio::time::timeout(Duration::from_secs(60), self.shares.recv());
+        share.await.unwrap().unwrap()
     }
 
     /// From where in the IMA list the first question asks.
@@ -157,7 +161,7 @@ impl Node {
             if let Some(offset) = self.offsets.lock().unwrap().first() {
                 return *offset;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

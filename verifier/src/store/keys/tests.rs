@@ -186,7 +186,9 @@ impl World {
                 self.journal = Some((split, staged));
                 self.running &= staged;
             }
-            Err(VerifierError::Refused(problem)) => assert_eq!(problem.code, "boot-first"),
+            Err(VerifierError::Refused(problem)) => {
+                assert_eq!(problem.code, "boot-first", "{staged}")
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -310,7 +312,7 @@ impl World {
         match step {
             Step::Boot(cut) => self.boot(cut).await,
             Step::Enrol => self.enrol(false).await,
-            Step::Stage if self.running && self.journal.is_none() => self.enrol(true).await,
+            Step::Stage if self.running => self.enrol(true).await,
             Step::Stage => {}
             Step::Deliver => {
                 if let (Some((split, true)), true) = (&self.journal, self.running) {
@@ -341,4 +343,30 @@ proptest! {
             world.boot(Cut::Nowhere).await;
         });
     }
+}
+
+/// What the database itself refuses, whoever asks.
+#[tokio::test]
+async fn an_acknowledgement_is_of_a_k_the_node_boots_with() {
+    let mut world = World::new().await;
+    world.boot(Cut::Nowhere).await;
+    let old = world.take().await;
+    let shares = |set: &SecretSet| set.known.as_ref().unwrap().shares.clone();
+    let (old_id, latched) = {
+        let known = old[0].known.as_ref().unwrap();
+        (known.shares[0], known.latched)
+    };
+    let held = shares(&world.take().await[0]);
+    let acknowledge = async |world: &World, id, latched| {
+        let done = world.database.acknowledge(&world.node, id, latched, 9);
+        done.await.unwrap().is_some()
+    };
+    // This boot has shown the latch of another K.
+    assert!(!acknowledge(&world, old_id, Some([7; 32])).await);
+    assert_eq!(shares(&world.take().await[0])[..held.len()], held);
+    // A K that only serves to find the volume's key.
+    world.enrol(false).await;
+    assert!(!acknowledge(&world, old_id, None).await);
+    assert_eq!(world.take().await.len(), 2);
+    assert!(!acknowledge(&world, old_id, Some(latched)).await);
 }
