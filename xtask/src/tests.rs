@@ -133,7 +133,9 @@ pub(crate) fn inside(
     }
     let set = Set::prepare(&workspace.programs(), progress)?;
     let (guest, _server) = Guest::serve(0)?;
-    set.learn_policies(&guest)?;
+    if chosen.iter().any(|scenario| scenario.needs_policies()) {
+        set.learn_policies(&guest)?;
+    }
     let mut tally = Tally::default();
     for scenario in chosen {
         let name = format!("{}: {}", scenario.name, scenario.promise);

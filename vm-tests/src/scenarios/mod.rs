@@ -39,6 +39,18 @@ impl Scenario {
         (self.prove)(set, guest, self.name)?;
         remove_disks(&set.cache.root().join("runs").join(self.name))
     }
+
+    /// Whether it needs the policies of a known-good boot of the usual machine: others need none, or make their own.
+    #[must_use]
+    pub fn needs_policies(&self) -> bool {
+        const NEED_NONE: [&str; 4] = [
+            "network-",
+            "initramfs-tools",
+            "recovery-key",
+            "dead-services",
+        ];
+        !NEED_NONE.iter().any(|start| self.name.starts_with(start))
+    }
 }
 
 /// All of them, in the order they run.
