@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod backup;
 mod config;
 mod crl;
 mod error;

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod backup;
 mod candidate;
 mod challenges;
 mod clock;

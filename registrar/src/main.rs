@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use bootkeep_registrar::{Config, Registrar};
+use bootkeep_registrar::{backup, Config, Registrar};
 use bootkeep_service::{init_logging, load_config, serve_plain, serve_tls_within, shutdown_signal};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -23,6 +23,18 @@ struct Arguments {
 enum Command {
     /// Checks the configuration and ends.
     Check,
+    /// Writes the database to a new file; the service may run meanwhile. Keys and configuration are not in it.
+    Backup {
+        /// The file.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Brings a backup back where no database is yet.
+    Restore {
+        /// What `backup` wrote.
+        #[arg(long)]
+        from: PathBuf,
+    },
 }
 
 #[tokio::main]
@@ -43,8 +55,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = config.resolved(&arguments.config);
     let (tls, roots) = (config.server_tls()?, config.roots()?);
     tracing::info!(roots = roots.roots(), "EK roots read");
-    if matches!(arguments.command, Some(Command::Check)) {
-        return Ok(());
+    match &arguments.command {
+        None => {}
+        Some(Command::Check) => return Ok(()),
+        Some(Command::Backup { out }) => {
+            let made = backup::backup(&config.database, out).await?;
+            println!("{made}");
+            return Ok(());
+        }
+        Some(Command::Restore { from }) => {
+            let made = backup::restore(&config.database, from).await?;
+            println!("restored: {made}");
+            return Ok(());
+        }
     }
     let registrar = Registrar::open(&config.database, roots).await?;
     if let Some(address) = &config.metrics_listen {

@@ -23,6 +23,7 @@
 
 mod api;
 mod attest;
+pub mod backup;
 mod clock;
 mod config;
 mod counters;

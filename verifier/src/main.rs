@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use bootkeep_service::{init_logging, load_config, serve_plain, serve_tls_within, shutdown_signal};
-use bootkeep_verifier::{Config, Verifier};
+use bootkeep_verifier::{backup, Config, Verifier};
 use clap::Parser;
 use tokio::net::TcpListener;
 
@@ -23,6 +23,25 @@ struct Arguments {
 enum Command {
     /// Checks the configuration and ends.
     Check,
+    /// Writes the database to a new file; the service may run meanwhile. Keys and configuration are not in it.
+    Backup {
+        /// The file.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Brings a backup back where no database is yet.
+    Restore {
+        /// What `backup` wrote.
+        #[arg(long)]
+        from: PathBuf,
+        /// Number of the last entry of the revocation log, as the owner (`bootkeep revocations`) or any node
+        /// (`/var/lib/bootkeep/revocations.json`) knows it.
+        #[arg(long, value_name = "NUMBER")]
+        log_end: Option<u64>,
+        /// Ids of the nodes that were revoked since the backup; the word `none`. Needed when entries of the log are lost.
+        #[arg(long, value_delimiter = ',', value_name = "ID,…|none")]
+        revoked: Option<Vec<String>>,
+    },
 }
 
 #[tokio::main]
@@ -46,8 +65,26 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let webhooks = config.webhook_targets()?;
     let policy_keys = config.policy_keys()?;
     let (revocation_key, ca) = (config.revocation_key()?, config.ca_notices()?);
-    if matches!(arguments.command, Some(Command::Check)) {
-        return Ok(());
+    match arguments.command {
+        None => {}
+        Some(Command::Check) => return Ok(()),
+        Some(Command::Backup { out }) => {
+            println!(
+                "{}",
+                backup::backup(&config.database, &config.state_key, &out).await?
+            );
+            return Ok(());
+        }
+        Some(Command::Restore {
+            from,
+            log_end,
+            revoked,
+        }) => {
+            let since = backup::Since::new(log_end, revoked.as_deref())?;
+            let (url, key) = (&config.database, &config.state_key);
+            print!("{}", backup::restore(url, key, &from, &since).await?);
+            return Ok(());
+        }
     }
     let verifier = Verifier::open_with(&config.database, state_key, registrar, policy_keys).await?;
     verifier.start_webhooks(webhooks);

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -94,6 +95,22 @@ pub struct Manifest {
     pub sha256: String,
     /// SHA-256 of each key that is not in the backup and without which it is worthless, by name.
     pub keys: BTreeMap<String, String>,
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            service,
+            size,
+            made_at,
+            sha256,
+            ..
+        } = self;
+        write!(
+            f,
+            "database of the {service}, {size} bytes, of second {made_at} since 1970, SHA-256 {sha256}"
+        )
+    }
 }
 
 /// A service whose database is backed up.

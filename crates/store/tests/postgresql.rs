@@ -61,3 +61,31 @@ async fn services_that_start_at_once_share_the_tables() {
     assert_eq!(count(&store).await, 4);
     store.close().await;
 }
+
+/// As docs/day-2.md says.
+#[tokio::test]
+async fn a_dump_comes_back_in_another_cluster() {
+    let cluster = Postgres::start();
+    let store = Store::connect(&cluster.url(), &MIGRATOR).await.unwrap();
+    put(&store, "before", 7).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump");
+    let dump = dump.to_str().unwrap();
+    cluster.client("pg_dump", &["--format=custom", "--file", dump, "postgres"]);
+    put(&store, "after", 8).await.unwrap();
+    store.close().await;
+
+    let fresh = Postgres::start();
+    let restore = [
+        "--exit-on-error",
+        "--single-transaction",
+        "--dbname",
+        "postgres",
+        dump,
+    ];
+    fresh.client("pg_restore", &restore);
+    let store = Store::connect(&fresh.url(), &MIGRATOR).await.unwrap();
+    assert_eq!(count(&store).await, 1);
+    put(&store, "later", 9).await.unwrap();
+    store.close().await;
+}

@@ -66,6 +66,18 @@ impl Postgres {
         );
     }
 
+    /// Runs one of PostgreSQL's clients on the cluster.
+    pub fn client(&self, program: &str, arguments: &[&str]) {
+        let output = Command::new(Path::new(PROGRAMS).join(program))
+            .arg("--host")
+            .arg(self.path())
+            .args(["--username", "bootkeep"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
+    }
+
     fn path(&self) -> &Path {
         self.folder.path()
     }
