@@ -137,6 +137,7 @@ fn init_never_overwrites() {
 /// A home as the release before wrote it.
 fn earlier_release(home: &Path) {
     for name in [
+        "authorize.key",
         "policy.key",
         "policy.pem",
         "revocation.pem",
@@ -201,6 +202,7 @@ fn a_home_of_the_release_before_works_and_is_completed_on_request() {
     }
     assert_eq!(mode(&home.join("verifier/revocation.key")), 0o600);
     assert_eq!(mode(&home.join("policy.key")), 0o600);
+    assert_eq!(mode(&home.join("authorize.key")), 0o600);
     assert_eq!(fs::read(home.join("tenant.key")).unwrap(), before);
 
     let key = fs::read(home.join("policy.key")).unwrap();

@@ -207,6 +207,8 @@ impl Draft<'_> {
     }
 
     fn sign(&self, home: &Home, generation: u64) -> Result<Envelope, Error> {
+        // A home without a key is told so before the document is read.
+        signing::policy_key(home)?;
         sign_object(home, &self.object(generation)?).map_err(|error| match error {
             Error::Failed(what) => unusable(self.file, what),
             other => other,
