@@ -18,7 +18,7 @@ use crate::{
     owner::Owner,
     serial::Watcher,
     services::{Service, Services},
-    stage::{Boot, Booted, Set, Stage, GAVE_UP, OPEN, PATIENCE},
+    stage::{Boot, Booted, Policies, Set, Stage, GAVE_UP, OPEN, PATIENCE},
     swtpm::SoftTpm,
 };
 
@@ -109,6 +109,19 @@ impl<'a> Unattended<'a> {
     /// # Errors
     /// When it does not become trusted.
     pub fn provisioned(stage: Stage<'a>, measured: bool) -> Result<Self> {
+        let policies = stage.set.policies(measured);
+        Self::provisioned_with(stage, measured, &policies)
+    }
+
+    /// The same with other policies.
+    ///
+    /// # Errors
+    /// When it does not become trusted.
+    pub fn provisioned_with(
+        stage: Stage<'a>,
+        measured: bool,
+        policies: &Policies,
+    ) -> Result<Self> {
         make_recovery_keys(&stage.owner)?;
         let disk = stage.bay.own_disk(&stage.set.image)?;
         let boot = Boot {
@@ -116,9 +129,11 @@ impl<'a> Unattended<'a> {
             disk: Some(&disk),
             ..Boot::default()
         };
-        let provisioned = stage.provisioned_with(boot, |provision| {
+        let booted = stage.boot(boot)?;
+        let under_way = stage.begin_provisioning(booted, policies, |provision| {
             provision.more.push(UNATTENDED.into());
         })?;
+        let provisioned = under_way.finish(&stage.bay)?;
         provisioned.booted.switch_off(&stage.bay)?;
         Ok(Self {
             node: provisioned.node,
@@ -183,7 +198,16 @@ impl<'a> Unattended<'a> {
     /// # Errors
     /// When it is not.
     pub fn comes_up(&self) -> Result<Booted> {
-        let mut booted = self.opens()?;
+        self.comes_up_with(Boot::default())
+    }
+
+    /// The same, switched on otherwise.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn comes_up_with(&self, boot: Boot<'_>) -> Result<Booted> {
+        let mut booted = self.boot_with(boot)?;
+        booted.vm.serial.wait(OPEN, &[GAVE_UP], PATIENCE)?;
         let alive = || booted.vm.is_running();
         self.stage.bay.guest.wait_until_up(PATIENCE, alive)?;
         self.stage

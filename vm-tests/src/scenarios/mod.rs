@@ -14,6 +14,7 @@ mod rogue;
 mod rotation;
 mod runtime;
 mod unattended;
+mod update;
 mod wrong_ek_root;
 
 use anyhow::Result;
@@ -245,6 +246,11 @@ pub const PENDING: &[Scenario] = &[
         name: "rotate",
         promise: "a running node gets a new K, LUKS key and certificate, also when the power is cut while the volume is re-keyed",
         prove: rotation::rotate,
+    },
+    Scenario {
+        name: "update",
+        promise: "a new initramfs is signed before the node reboots into it by itself, without an alarm; the old one is then refused",
+        prove: update::prove,
     },
     Scenario {
         name: "recovery",
