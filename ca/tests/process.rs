@@ -9,6 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use bootkeep_ca::{Ca, Lifetimes, Urls};
 use bootkeep_link::{ClientTls, HttpClient};
 use bootkeep_pki::{identity::Authority, state_key::StateKey};
 use bootkeep_protocol::{ca::CertificateRecord, Role};
@@ -123,4 +124,44 @@ async fn it_serves_says_so_and_ends_when_asked() {
     assert!(asked.success());
     let _ = lines.count();
     assert!(process.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_backup_comes_back_and_nothing_is_overwritten() {
+    let authority = Authority::generate("owner").unwrap();
+    let folder = folder(&authority);
+    let path = folder.path();
+    let database = path.join("ca.db");
+    let urls = Urls {
+        crl: "http://127.0.0.1/crl.der".into(),
+        ocsp: None,
+        ca: None,
+    };
+    let key = StateKey::load(&path.join("state.key")).unwrap();
+    let url = format!("sqlite://{}", database.display());
+    drop(
+        Ca::open(&url, &key, urls, Lifetimes::default())
+            .await
+            .unwrap(),
+    );
+    let out = path.join("backup");
+    let run = |arguments: &[&str]| command(path).args(arguments).output().unwrap();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let made = run(&["backup", "--out", out.to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    let mode = fs::metadata(&out).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let from = ["restore", "--from", out.to_str().unwrap()];
+    let asked = run(&from);
+    assert_eq!(asked.status.code(), Some(2));
+    assert!(said(&asked).contains("--last-crl"), "{asked:?}");
+    let all = [&from[..], &["--last-crl", "none"]].concat();
+    let refused = run(&all);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("nothing is overwritten"));
+    fs::rename(&database, path.join("lost.db")).unwrap();
+    let restored = run(&all);
+    assert!(restored.status.success(), "{restored:?}");
+    assert!(database.exists());
 }

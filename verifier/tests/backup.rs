@@ -8,14 +8,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bootkeep_link::HttpClient;
+use bootkeep_node::{
+    session::{event_queue, share_channel, Session},
+    Attester,
+};
+use bootkeep_pki::ek::EkRoots;
 use bootkeep_protocol::{
     verifier::{NodeStatus, RevokeRequest, State},
-    NodeId,
+    NodeId, Role,
 };
+use bootkeep_registrar::{backup as registrar_backup, Registrar};
 use bootkeep_revocation::read_head;
+use bootkeep_swtpm::Swtpm;
+use bootkeep_tpkd::{Wrapped, V};
 use bootkeep_verifier::backup::{backup, restore, RestoreError, Restored, Since};
 use common::{
     code,
+    host::{enrolment, Host},
     keeper::{unattended, Boot},
     node::Node,
     World, SHARE_V, STATE_KEY,
@@ -179,6 +189,87 @@ impl World {
         let (head, _) = read_head(&self.revocation_keys(), &answer.head).unwrap();
         (head.log, head.sequence)
     }
+}
+
+/// V as it comes to a real TPM's node over a new link, while the boot is not latched.
+async fn v_for(world: &World, host: &Host, enrol: bool) -> [u8; 32] {
+    let node = host.attester.identity.node_id.clone();
+    let urls = [world.url.clone()];
+    let session = Session::open(&host.attester, &world.node_tls, &urls)
+        .await
+        .unwrap();
+    let (events, mut queue) = event_queue();
+    let (shares, mut taken) = share_channel();
+    let served = session.serve(Some(&shares), &mut queue);
+    let boot = async {
+        if enrol {
+            let enrolment = enrolment(world, host, [7; 32]).await;
+            world.enrol(&node, &enrolment).await.unwrap();
+        }
+        let request = taken.recv().await.unwrap();
+        let call = request.call.clone();
+        request.answer(Ok(None));
+        world.step(&node, "share-v-sent").await;
+        drop(events);
+        call
+    };
+    let (_, call) = tokio::join!(served, boot);
+    let wrapped = Wrapped {
+        encapsulated: call.encapsulated.0,
+        ciphertext: call.ciphertext.0,
+    };
+    let share = host
+        .nk
+        .unwrap_share::<V>(call.nonce.as_bytes(), node.as_str(), &wrapped);
+    *share.unwrap().expose()
+}
+
+/// The generation of its AK.
+async fn register(world: &World, host: &Host) -> u64 {
+    let client = HttpClient::new(world.node_tls.clone(), Role::Registrar);
+    let registrars = [world.registrar_url.clone()];
+    let Attester { identity, tpm, .. } = &host.attester;
+    let activated = identity.register(tpm, &client, &registrars).await;
+    activated.unwrap().generation
+}
+
+/// Registrar and verifier on a fresh machine, a software TPM that knows nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_node_unlocks_after_registrar_and_verifier_came_back() {
+    let swtpm = Swtpm::certified().unwrap();
+    let roots = || EkRoots::load(&swtpm.roots()).unwrap();
+    let (first, second) = (roots(), roots());
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let registrar = Registrar::open(&place("registrar.db"), first)
+        .await
+        .unwrap();
+    let mut world = World::with_registrar(registrar.router()).await;
+    let host = Host::boot(swtpm).await;
+    let before = register(&world, &host).await;
+    assert_eq!(v_for(&world, &host, true).await, SHARE_V);
+
+    let saved = folder.path().join("saved");
+    registrar_backup::backup(&place("registrar.db"), &saved)
+        .await
+        .unwrap();
+    let out = back_up(&world, "backup").await;
+    drop(registrar);
+    bring_back(&mut world, &out, &Since::default())
+        .await
+        .unwrap();
+    registrar_backup::restore(&place("fresh.db"), &saved)
+        .await
+        .unwrap();
+    let registrar = Registrar::open(&place("fresh.db"), second).await.unwrap();
+    (world.registrar_url, _) = world.serve(Role::Registrar, registrar.router()).await;
+    world.start().await;
+
+    let mut swtpm = host.off();
+    swtpm.power_cycle().unwrap();
+    let host = Host::boot(swtpm).await;
+    assert_eq!(register(&world, &host).await, before);
+    assert_eq!(v_for(&world, &host, false).await, SHARE_V);
 }
 
 #[test]

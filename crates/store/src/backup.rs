@@ -387,7 +387,8 @@ async fn settle(path: &Path) -> Result<(), BackupError> {
             _ if tries >= TRIES => return Err(StoreError::Busy(path.into()).into()),
             _ => tries += 1,
         }
-        std::thread::sleep(PAUSE);
+        // Not a blocking one: connections are closed by tasks of this very runtime.
+        tokio::time::sleep(PAUSE).await;
     }
     connection.close().await?;
     Ok(())
