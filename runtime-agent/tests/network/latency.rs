@@ -48,7 +48,7 @@ impl Peer {
     /// charon's associations with this address.
     fn associations(&self, rt: &Runtime, number: u8) -> Vec<Association> {
         let mut all = rt
-            .block_on(Ike::at(&self.node.folder.join("vici")).associations())
+            .block_on(Ike::at(self.node.folder.join("vici")).associations())
             .unwrap();
         all.retain(|association| association.remote_address == Some(outer(number)));
         all
