@@ -38,7 +38,12 @@ async fn register(world: &World, host: &Host) -> NodeId {
 }
 
 async fn open<'a>(world: &World, host: &'a Host) -> Result<Session<'a>, OpenError> {
-    Session::open(&host.attester, &world.node_tls, &[world.url.clone()]).await
+    Session::open(
+        &host.attester,
+        &world.node_tls,
+        std::slice::from_ref(&world.url),
+    )
+    .await
 }
 
 async fn splits(world: &World, node: &NodeId) -> Vec<ShareId> {
