@@ -374,24 +374,31 @@ impl Restore {
 /// Brings everything from the write-ahead log into the database and ends the log: the file alone is the database then.
 /// It takes until the last of the pool's connections is gone, which is a moment after the pool says so.
 async fn settle(path: &Path) -> Result<(), BackupError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false);
-    let mut connection = options.connect().await?;
-    let mut tries = 0;
-    loop {
-        let row = sqlx::query("PRAGMA journal_mode = DELETE");
-        match row.fetch_one(&mut connection).await {
-            Ok(row) if row.try_get::<String, _>(0)? == "delete" => break,
-            Err(error) if tries >= TRIES => return Err(error.into()),
-            _ if tries >= TRIES => return Err(StoreError::Busy(path.into()).into()),
-            _ => tries += 1,
+    for _ in 0..TRIES {
+        // A new connection each time: a statement that failed may still hold its lock.
+        if ended_log(path).await.unwrap_or(false) {
+            return Ok(());
         }
-        // Not a blocking one: connections are closed by tasks of this very runtime.
+        // Not a blocking pause: connections are closed by tasks of this very runtime.
         tokio::time::sleep(PAUSE).await;
     }
+    Err(StoreError::Busy(path.into()).into())
+}
+
+async fn ended_log(path: &Path) -> Result<bool, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(PAUSE);
+    let mut connection = options.connect().await?;
+    let rows = sqlx::query("PRAGMA journal_mode = DELETE")
+        .fetch_all(&mut connection)
+        .await;
     connection.close().await?;
-    Ok(())
+    let mode: String = rows?
+        .first()
+        .map_or(Ok(String::new()), |row| row.try_get(0))?;
+    Ok(mode == "delete")
 }
 
 /// One consistent moment, while others write; the file is there and empty.
