@@ -137,8 +137,8 @@ mod tests {
         };
         let (a, b, c) = (authority(1, 1), authority(2, 1), authority(1, 2));
         let all = [
-            access_policy(&[a.clone()]).unwrap(),
-            access_policy(&[b.clone()]).unwrap(),
+            access_policy(std::slice::from_ref(&a)).unwrap(),
+            access_policy(std::slice::from_ref(&b)).unwrap(),
             access_policy(&[c]).unwrap(),
             access_policy(&[a.clone(), b.clone()]).unwrap(),
             access_policy(&[b, a.clone()]).unwrap(),
