@@ -34,7 +34,7 @@ pub struct Bounds {
 
 macro_rules! guards {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// One value for each check or order of writes. [`Guards::all`] is the product; a model without one shows what
+        /// One value for each check or order of writes. [`Guards::all`] is the product as it is meant to be; a model without one shows what
         /// the check is for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Guards {
@@ -107,7 +107,7 @@ guards! {
     ack_after_rekey,
     /// The node removes older U from NV once the next is there.
     old_slots_wiped,
-    /// The tenant's journal is without V as soon as the verifier has it.
+    /// The tenant's journal is without V as soon as the verifier has it. Not in the product yet: `docs/model.md`.
     journal_drops_v,
     /// The tenant keeps its journal, with U, until the node has acknowledged.
     journal_until_kept,

@@ -109,14 +109,16 @@ impl State {
     #[must_use]
     pub fn is_unattended(&self) -> bool {
         let verifier = &self.verifier;
-        let keeps = verifier.kept.is_some() || !self.node.header.contains(&HeaderKey::Image);
+        let own_only = !self.node.header.contains(&HeaderKey::Image) && !verifier.erased;
+        let keeps = verifier.kept.is_some() || own_only;
         let whole = !verifier.sets.is_empty() && verifier.sets.iter().all(|set| set.boots);
         keeps && whole && !verifier.revoked && !self.node.cleared
     }
 
-    /// The node is the owner's: nobody has cleared its TPM.
+    /// The tenant can bring the node back without its recovery key: nobody has cleared its TPM, and the owner has not
+    /// deleted its V by a revocation.
     #[must_use]
     pub fn is_attended(&self) -> bool {
-        !self.node.cleared
+        !self.node.cleared && !self.verifier.erased
     }
 }

@@ -67,6 +67,8 @@ pub struct Verifier {
     pub revoked: bool,
     /// Remembered: how often.
     pub revocations: u8,
+    /// Remembered: the owner has revoked, which deletes every V.
+    pub erased: bool,
     /// Durable: the last verdict about a boot was good.
     pub verdict: bool,
     /// In memory: the link of an initramfs.

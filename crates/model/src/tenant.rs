@@ -98,10 +98,20 @@ pub(crate) fn apply(config: &Config, state: &mut State, action: TenantAction) ->
             let split = state.tenant.journal.take()?.split;
             *slot_for_staged(config, state)? = Slot::Kept(split);
         }
-        A::End | A::Reinstate => state.tenant.journal = None,
+        A::End => state.tenant.journal = None,
+        A::Reinstate => {
+            // No node can have a K that no verifier has heard of.
+            let journal = state.tenant.journal.take()?;
+            if !journal.enrolled {
+                state.tenant.recovery.remove(&journal.split.key);
+            }
+        }
         A::Revoke => {
             state.verifier.revoked = true;
             state.verifier.revocations += 1;
+            state.verifier.erased = true;
+            state.verifier.sets.clear();
+            state.verifier.kept = None;
         }
     }
     Some(())
@@ -111,7 +121,10 @@ fn make_key(config: &Config, state: &mut State, staged: bool) -> Option<()> {
     let key = state.fresh_key(config.bounds.keys)?;
     state.attacker.forget_key(key);
     let split = state.fresh_split(key)?;
-    let live = |key: &u8| state.verifier.sets.iter().any(|set| set.key == *key);
+    // While the node has acknowledged none of those there are, any of them may be in use.
+    let verifier = &state.verifier;
+    let live =
+        |key: &u8| verifier.kept.is_none() || verifier.sets.iter().any(|set| set.key == *key);
     let recovery = &mut state.tenant.recovery;
     recovery.retain(|key| config.guards.recovery_kept && live(key));
     recovery.insert(key);
