@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bootkeep_ca::backup::{backup, restore, RestoreError, Restored};
 use common::{node, openssl, request, verify, Database, Front};
@@ -36,11 +39,10 @@ impl Files {
 
     async fn bring_back(
         &self,
-        from: &PathBuf,
-        last_crl: Option<&PathBuf>,
+        from: &Path,
+        last_crl: Option<&Path>,
     ) -> Result<(Database, Restored), RestoreError> {
         let fresh = Database::sqlite();
-        let last_crl = last_crl.map(PathBuf::as_path);
         let restored = restore(&fresh.url(), &self.key, from, last_crl).await?;
         Ok((fresh, restored))
     }
