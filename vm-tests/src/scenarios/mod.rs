@@ -171,6 +171,16 @@ pub const SCENARIOS: &[Scenario] = &[
         promise: "there, too, a person may open the root, without waiting for the deadline, where the owner allows it",
         prove: initramfs_tools::recovery_key,
     },
+    Scenario {
+        name: "unattended-reboot",
+        promise: "a node reboots with nobody at the owner's desk, its shares are made anew each time, old ones open nothing",
+        prove: unattended::reboots,
+    },
+    Scenario {
+        name: "power-cuts",
+        promise: "the power is cut at each step of an unattended boot, the verifier killed at each of its writes: the next boot opens",
+        prove: unattended::power_cuts,
+    },
 ];
 
 /// Builds the images of other kinds of machine that these scenarios boot, all of them where none is named. The network is
@@ -201,16 +211,6 @@ pub const PENDING: &[Scenario] = &[
         name: "ipsec-revocation",
         promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
         prove: ipsec::revocation,
-    },
-    Scenario {
-        name: "unattended-reboot",
-        promise: "a node reboots with nobody at the owner's desk, its shares are made anew each time, old ones open nothing",
-        prove: unattended::reboots,
-    },
-    Scenario {
-        name: "power-cuts",
-        promise: "the power is cut at each step of an unattended boot, the verifier killed at each of its writes: the next boot opens",
-        prove: unattended::power_cuts,
     },
     Scenario {
         name: "revoked-stays-locked",
