@@ -181,6 +181,11 @@ pub const SCENARIOS: &[Scenario] = &[
         promise: "the power is cut at each step of an unattended boot, the verifier killed at each of its writes: the next boot opens",
         prove: unattended::power_cuts,
     },
+    Scenario {
+        name: "revoked-stays-locked",
+        promise: "a revoked node, a cleared TPM, a disk with another TPM or in another node: the root stays locked",
+        prove: locked::stays_locked,
+    },
 ];
 
 /// Builds the images of other kinds of machine that these scenarios boot, all of them where none is named. The network is
@@ -211,11 +216,6 @@ pub const PENDING: &[Scenario] = &[
         name: "ipsec-revocation",
         promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
         prove: ipsec::revocation,
-    },
-    Scenario {
-        name: "revoked-stays-locked",
-        promise: "a revoked node, a cleared TPM, a disk with another TPM or in another node: the root stays locked",
-        prove: locked::stays_locked,
     },
     Scenario {
         name: "rogue-disk",
