@@ -28,9 +28,6 @@ const MAX_MANIFEST: u64 = 64 * 1024;
 const PRIVATE: u32 = 0o600;
 /// How long a backup waits for a writer.
 const BUSY: Duration = Duration::from_secs(10);
-/// How often, and how long apart, it is looked whether the last connection is gone.
-const TRIES: u32 = 500;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is wrong with a backup, or with where it is to go.
 #[derive(Debug, thiserror::Error)]
@@ -161,26 +158,22 @@ fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// A file that is removed unless it is kept.
-struct Temporary(Option<PathBuf>);
+/// A file that is removed unless it was renamed.
+struct Temporary(PathBuf);
 
 impl Temporary {
-    fn rename(mut self, to: &Path) -> Result<(), BackupError> {
-        if let Some(path) = self.0.take() {
-            fs::rename(&path, to).map_err(file_error(to))?;
-        }
+    fn rename(self, to: &Path) -> Result<(), BackupError> {
+        fs::rename(&self.0, to).map_err(file_error(to))?;
         sync_folder(to)
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            for end in ["", "-wal", "-shm"] {
-                let mut name = path.as_os_str().to_owned();
-                name.push(end);
-                let _ = fs::remove_file(name);
-            }
+        for end in ["", "-wal", "-shm"] {
+            let mut name = self.0.as_os_str().to_owned();
+            name.push(end);
+            let _ = fs::remove_file(name);
         }
     }
 }
@@ -222,10 +215,8 @@ impl Subject<'_> {
         }
         let copy = partial(out);
         create(&copy)?;
-        let copy = Temporary(Some(copy));
-        let Some(copied) = &copy.0 else {
-            unreachable!("it was given a path");
-        };
+        let copy = Temporary(copy);
+        let copied = &copy.0;
         snapshot(&database, copied).await?;
         let (size, sha256) = digest(copied, None)?;
         let manifest = Manifest {
@@ -257,7 +248,7 @@ impl Subject<'_> {
             fs::create_dir_all(folder).map_err(file_error(folder))?;
         }
         let mut file = create(&path)?;
-        let temporary = Temporary(Some(path.clone()));
+        let temporary = Temporary(path.clone());
         io::copy(&mut rest, &mut file).map_err(file_error(&path))?;
         file.sync_all().map_err(file_error(&path))?;
         let found = digest(&path, None)?;
@@ -359,46 +350,26 @@ impl Restore {
             });
         }
         self.store.close().await;
-        if let Some(path) = &self.temporary.0 {
-            settle(path).await?;
-        }
+        let whole = self.whole().await?;
         // A service that was started meanwhile has made one.
         if self.to.exists() {
             return Err(BackupError::Exists(self.to.clone()));
         }
-        self.temporary.rename(&self.to)?;
+        whole.rename(&self.to)?;
         Ok(self.manifest)
     }
-}
 
-/// Brings everything from the write-ahead log into the database and ends the log: the file alone is the database then.
-/// It takes until the last of the pool's connections is gone, which is a moment after the pool says so.
-async fn settle(path: &Path) -> Result<(), BackupError> {
-    for _ in 0..TRIES {
-        // A new connection each time: a statement that failed may still hold its lock.
-        if ended_log(path).await.unwrap_or(false) {
-            return Ok(());
-        }
-        // Not a blocking pause: connections are closed by tasks of this very runtime.
-        tokio::time::sleep(PAUSE).await;
+    /// One file with everything that is in the database and in its write-ahead log. The pool's connections may still be
+    /// there for a moment after it is closed: a copy does not have to wait for them.
+    async fn whole(&self) -> Result<Temporary, BackupError> {
+        let path = partial(&self.temporary.0);
+        create(&path)?;
+        let whole = Temporary(path);
+        snapshot(&self.temporary.0, &whole.0).await?;
+        let synced = File::open(&whole.0).and_then(|file| file.sync_all());
+        synced.map_err(file_error(&whole.0))?;
+        Ok(whole)
     }
-    Err(StoreError::Busy(path.into()).into())
-}
-
-async fn ended_log(path: &Path) -> Result<bool, sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .busy_timeout(PAUSE);
-    let mut connection = options.connect().await?;
-    let rows = sqlx::query("PRAGMA journal_mode = DELETE")
-        .fetch_all(&mut connection)
-        .await;
-    connection.close().await?;
-    let mode: String = rows?
-        .first()
-        .map_or(Ok(String::new()), |row| row.try_get(0))?;
-    Ok(mode == "delete")
 }
 
 /// One consistent moment, while others write; the file is there and empty.
@@ -421,12 +392,15 @@ fn write_backup(manifest: &Manifest, database: &Path, out: &Path) -> Result<(), 
     line.push(b'\n');
     let mut from = File::open(database).map_err(file_error(database))?;
     let mut file = create(out)?;
-    let written = Temporary(Some(out.into()));
-    file.write_all(&line)
+    let written = file
+        .write_all(&line)
         .and_then(|()| io::copy(&mut from, &mut file))
-        .and_then(|_| file.sync_all())
-        .map_err(file_error(out))?;
-    written.rename(out)
+        .and_then(|_| file.sync_all());
+    if let Err(source) = written {
+        let _ = fs::remove_file(out);
+        return Err(file_error(out)(source));
+    }
+    sync_folder(out)
 }
 
 fn now() -> u64 {

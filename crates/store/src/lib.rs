@@ -33,9 +33,6 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// Somebody else has it open.
-    #[error("database file {0} is in use")]
-    Busy(PathBuf),
     /// The database cannot be reached or refused.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
