@@ -13,10 +13,10 @@ use serde_json::Value;
 use crate::{
     bay::Bay,
     cache::{remove, Cache},
-    command::Background,
+    command::{self, Background},
     guest::{Guest, Seed},
     image::{initramfs, Image, Kind, Product, VOLUME_UUID},
-    owner::{Owner, Provision, Provisioning},
+    owner::{Owner, Provision, Provisioning, EXCLUDES},
     progress::Progress,
     qemu::{Disk, Firmware, Machine, Vm},
     reboots::Enrolled,
@@ -523,9 +523,25 @@ impl Stage<'_> {
             runtime: self.directory.join("runtime.json"),
         };
         self.owner.boot_policy(&node, &policies.boot)?;
-        self.owner
-            .runtime_policy(&self.set.image, &node, &policies.runtime)?;
+        self.runtime_policy_of_this_boot(&node, &policies.runtime)?;
         self.begin_provisioning(booted, &policies, |_| {})
+    }
+
+    /// As the owner's, and without what initramfs-tools reads of the root that it has mounted at `/root`.
+    fn runtime_policy_of_this_boot(&self, node: &str, policy: &Path) -> Result<()> {
+        let image = &self.set.image;
+        let mut create = self.owner.bootkeep();
+        create
+            .args(["policy", "create", "runtime", "--node", node, "--rootfs"])
+            .arg(image.rootfs())
+            .arg("--initramfs")
+            .arg(image.initramfs())
+            .arg("-o")
+            .arg(policy);
+        for glob in EXCLUDES.iter().chain(["/root/etc/fstab"].iter()) {
+            create.args(["--exclude", glob]);
+        }
+        command::output(&mut create).map(drop)
     }
 
     /// Waits until the machine asks for its key, and starts to provision it.
