@@ -128,7 +128,8 @@ fn observe(
     // The queue is new and empty: there is room.
     let _ = events.try_send(took_over);
     observers.spawn(ima::watch(settings.files.clone(), events.clone()));
-    let boot_files = boot_files::report(settings.boot_files.clone(), events.clone(), linked.clone());
+    let boot_files =
+        boot_files::report(settings.boot_files.clone(), events.clone(), linked.clone());
     observers.spawn(boot_files);
     observers.spawn(claims::forward(settings.handover.clone(), events, linked));
     observers.spawn(supervisor.clone().keep_alive());

@@ -117,11 +117,7 @@ impl<'a> Unattended<'a> {
     ///
     /// # Errors
     /// When it does not become trusted.
-    pub fn provisioned_with(
-        stage: Stage<'a>,
-        measured: bool,
-        policies: &Policies,
-    ) -> Result<Self> {
+    pub fn provisioned_with(stage: Stage<'a>, measured: bool, policies: &Policies) -> Result<Self> {
         make_recovery_keys(&stage.owner)?;
         let disk = stage.bay.own_disk(&stage.set.image)?;
         let boot = Boot {

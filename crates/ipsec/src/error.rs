@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{config::ConfigError, crl::CrlError, identity::IdentityError, kernel::KernelError, vici::ViciError};
+use crate::{
+    config::ConfigError, crl::CrlError, identity::IdentityError, kernel::KernelError,
+    vici::ViciError,
+};
 
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,8 @@ pub use document::{
     DOCUMENT_MIME,
 };
 pub use envelope::{
-    open_envelope, seal_envelope, Authority, Envelope, EnvelopeError, Identity, Item, MAX_AUTHORITIES,
+    open_envelope, seal_envelope, Authority, Envelope, EnvelopeError, Identity, Item,
+    MAX_AUTHORITIES,
 };
 pub use key::{luks_key_id, BootstrapKey, KEY_LEN};
 pub use latch::{latch_digest, latched_pcr15};

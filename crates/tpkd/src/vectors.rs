@@ -83,7 +83,10 @@ fn the_page_holds_what_the_code_computes() {
         ("latch_key", latch.to_vec()),
         ("luks_key", own.to_vec()),
         ("luks_key_id", luks_key_id(&own).to_vec()),
-        ("recovery_bytes", key().derive("recovery cryptroot").to_vec()),
+        (
+            "recovery_bytes",
+            key().derive("recovery cryptroot").to_vec(),
+        ),
         ("latch_digest", digest.to_vec()),
         ("latched_pcr15", latched_pcr15(&digest).to_vec()),
         ("nk_seed", NK_SEED.to_vec()),
