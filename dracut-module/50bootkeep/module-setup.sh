@@ -120,6 +120,10 @@ bootkeep_install_network_manager() {
     # The agent waits for an address itself. Nothing else is to wait for an hour, or for every interface (`-s`), as this unit would.
     printf '[Service]\nExecStart=\nExecStart=-/usr/bin/nm-online -q -t 30\n' \
         > "$initdir/etc/systemd/system/nm-wait-online-initrd.service.d/50-bootkeep.conf"
+    # Its files have another name at each boot: on a tmpfs IMA measures none of them.
+    mkdir -p "$initdir/var/lib/NetworkManager" "$initdir/etc/systemd/system/nm-initrd.service.d"
+    printf '[Service]\nTemporaryFileSystem=/var/lib/NetworkManager:mode=0700\n' \
+        > "$initdir/etc/systemd/system/nm-initrd.service.d/50-bootkeep.conf"
     ln -sfn ../run/NetworkManager/resolv.conf "$initdir/etc/resolv.conf"
 }
 
