@@ -134,8 +134,14 @@ mod tests {
 
         /// An action on `stale` that runs a shell script of root's.
         fn script(&self, name: &str, deadline: u64, text: &str) {
-            let program = self.at(&format!("{name}.sh"));
-            fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+            let (text_file, program) = (self.at("text"), self.at(&format!("{name}.sh")));
+            fs::write(&text_file, format!("#!/bin/sh\n{text}\n")).unwrap();
+            // Written by another process: a child that another test forks at this moment would hold it open for writing,
+            // and the kernel runs no such program.
+            let copied = std::process::Command::new("cp")
+                .args([&text_file, &program])
+                .status();
+            assert!(copied.unwrap().success());
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
             self.action(
                 name,
