@@ -439,7 +439,13 @@ async fn an_exchange_of_keys_cut_at_any_run_is_finished_by_the_next_boot() {
              [ $n -lt {runs} ] || exit 1\nexec /sbin/cryptsetup \"$@\"\n",
             count = count.display()
         );
-        std::fs::write(&program, script).unwrap();
+        let text = machine.folder().join("text");
+        std::fs::write(&text, script).unwrap();
+        // Written by another process: what a child of ours holds open for writing cannot be run.
+        let copied = std::process::Command::new("cp")
+            .args([&text, &program])
+            .status();
+        assert!(copied.unwrap().success());
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         machine.set_cryptsetup(&program);
         let cut = boot(&mut machine, &[&set], Some(&set.first_u())).await;
