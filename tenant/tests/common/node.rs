@@ -219,17 +219,28 @@ impl Node {
             cut,
             events,
         };
-        tokio::spawn(taking.run(taken));
+        let work = tokio::spawn(taking.run(taken));
         let task = tokio::spawn(async move {
-            loop {
-                match Session::open(&attester, &tls, &urls).await {
-                    Ok(session) => match session.serve(Some(&shares), &mut queue).await {
-                        Ended::Done => return,
-                        ended => eprintln!("node: {ended}"),
-                    },
-                    Err(error) => eprintln!("node: {error}"),
+            let links = async {
+                loop {
+                    match Session::open(&attester, &tls, &urls).await {
+                        Ok(session) => match session.serve(Some(&shares), &mut queue).await {
+                            Ended::Done => return,
+                            ended => eprintln!("node: {ended}"),
+                        },
+                        Err(error) => eprintln!("node: {error}"),
+                    }
+                    sleep(Duration::from_millis(50)).await;
                 }
-                sleep(Duration::from_millis(50)).await;
+            };
+            // As the agent does: the boot goes on a while after the work is done, also when its last words reach nobody.
+            let farewell = async {
+                let _ = work.await;
+                sleep(FAREWELL).await;
+            };
+            tokio::select! {
+                () = links => {}
+                () = farewell => {}
             }
         });
         Agent(task)
@@ -264,6 +275,9 @@ impl Node {
         self.runtime()
     }
 }
+
+/// How long the last words of an initramfs may take to go out.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An agent at work; dropped, it stops.
 pub struct Agent(JoinHandle<()>);
