@@ -419,6 +419,14 @@ async fn a_latched_boot_gets_nothing() {
     let booting = stage.node.initramfs();
     let options = stage.options(&[]).await;
     let services = Services::open(&home).unwrap();
+    let linked = async {
+        while services.links(stage.node.id()).await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), linked)
+        .await
+        .unwrap();
     let outcome = provision(&home, &services, &options, &mut watch).await;
     let (_, codes) = refusal(outcome);
     assert!(codes.contains(&"latched".to_owned()), "{codes:?}");
