@@ -1,6 +1,7 @@
 //! What the agent tells the person at the console, in plain words.
 
 use std::{
+    io::{self, Write},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,10 +27,15 @@ impl Default for Console {
     }
 }
 
+/// In one piece: the kernel writes to the same console. Nobody is there to hear that it cannot be written.
+fn print(text: &str) {
+    let _ = io::stderr().write_all(format!("bootkeep: {text}\n").as_bytes());
+}
+
 impl Console {
     /// One line, at once.
     pub fn say(&self, text: &str) {
-        eprintln!("bootkeep: {}", bootkeep_protocol::limits::clean_text(text));
+        print(&bootkeep_protocol::limits::clean_text(text));
     }
 
     fn last(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
@@ -55,10 +61,10 @@ impl Console {
                 }
                 *said = now;
                 let seconds = self.started.elapsed().as_secs();
-                eprintln!("bootkeep: {text} (after {seconds} s)");
+                print(&format!("{text} (after {seconds} s)"));
             }
             _ => {
-                eprintln!("bootkeep: {text}");
+                print(text);
                 *last = Some((text.to_owned(), now));
             }
         }
