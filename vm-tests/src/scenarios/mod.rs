@@ -186,6 +186,26 @@ pub const SCENARIOS: &[Scenario] = &[
         promise: "a revoked node, a cleared TPM, a disk with another TPM or in another node: the root stays locked",
         prove: locked::stays_locked,
     },
+    Scenario {
+        name: "rogue-disk",
+        promise: "a disk with the owner's UUID and the attacker's key is not opened, and the machine does not wait",
+        prove: rogue::disk,
+    },
+    Scenario {
+        name: "init-shell",
+        promise: "with init=/bin/sh on the command line nothing is released",
+        prove: rogue::init_shell,
+    },
+    Scenario {
+        name: "rd-break",
+        promise: "with rd.break on the command line nothing is released",
+        prove: rogue::rd_break,
+    },
+    Scenario {
+        name: "emergency-shell",
+        promise: "whoever has the shell of an emergency gets nothing by asking again",
+        prove: rogue::emergency_shell,
+    },
 ];
 
 /// Builds the images of other kinds of machine that these scenarios boot, all of them where none is named. The network is
@@ -216,26 +236,6 @@ pub const PENDING: &[Scenario] = &[
         name: "ipsec-revocation",
         promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
         prove: ipsec::revocation,
-    },
-    Scenario {
-        name: "rogue-disk",
-        promise: "a disk with the owner's UUID and the attacker's key is not opened, and the machine does not wait",
-        prove: rogue::disk,
-    },
-    Scenario {
-        name: "init-shell",
-        promise: "with init=/bin/sh on the command line nothing is released",
-        prove: rogue::init_shell,
-    },
-    Scenario {
-        name: "rd-break",
-        promise: "with rd.break on the command line nothing is released",
-        prove: rogue::rd_break,
-    },
-    Scenario {
-        name: "emergency-shell",
-        promise: "whoever has the shell of an emergency gets nothing by asking again",
-        prove: rogue::emergency_shell,
     },
     Scenario {
         name: "second-request",
