@@ -112,6 +112,11 @@ pub const SCENARIOS: &[Scenario] = &[
         prove: runtime::shares_again,
     },
     Scenario {
+        name: "ipsec-revocation",
+        promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
+        prove: ipsec::revocation,
+    },
+    Scenario {
         name: "ca-node",
         promise: "registrar and CA run on an attested machine whose envelope brought their keys, and certify the next node",
         prove: ca_node::prove,
@@ -228,15 +233,7 @@ pub fn prepare(set: &Set, names: &[String]) -> Result<()> {
 }
 
 /// Not among those that must pass yet: they run when they are named.
-///
-/// `ipsec-revocation` found that charon lost its connections at its start (mended, with a test in network namespaces) and has
-/// not been seen to pass since.
 pub const PENDING: &[Scenario] = &[
-    Scenario {
-        name: "ipsec-revocation",
-        promise: "a node that fails loses its IPsec associations at its peer, also while the peer's charon hangs, and gets them back",
-        prove: ipsec::revocation,
-    },
     Scenario {
         name: "second-request",
         promise: "whoever has all rights in the running system gets nothing by asking as the initramfs does",
