@@ -152,6 +152,11 @@ pub const SCENARIOS: &[Scenario] = &[
         prove: network::v6,
     },
     Scenario {
+        name: "network-ipv6-static",
+        promise: "no IPv4 at all: a static address, services at an IPv6 address, no name service",
+        prove: network::v6_fixed,
+    },
+    Scenario {
         name: "network-manager",
         promise: "NetworkManager in the initramfs instead of systemd-networkd",
         prove: network::network_manager,
@@ -229,11 +234,6 @@ pub fn prepare(set: &Set, names: &[String]) -> Result<()> {
 
 /// Not among those that must pass yet: they run when they are named.
 pub const PENDING: &[Scenario] = &[
-    Scenario {
-        name: "network-ipv6-static",
-        promise: "no IPv4 at all: a static address, services at an IPv6 address, no name service",
-        prove: network::v6_fixed,
-    },
     Scenario {
         name: "second-request",
         promise: "whoever has all rights in the running system gets nothing by asking as the initramfs does",
