@@ -9,7 +9,7 @@ use bootkeep_vm_tests::{
     guest::Guest,
     image::base,
     progress::Progress,
-    scenarios::{self, Scenario, PENDING, SCENARIOS},
+    scenarios::{self, Scenario, PENDING, SCENARIOS, SIBLINGS},
     stage::Set,
 };
 
@@ -95,6 +95,7 @@ pub(crate) fn scenarios(
     if names.iter().any(|name| name == "list") {
         SCENARIOS
             .iter()
+            .chain(SIBLINGS)
             .chain(PENDING)
             .for_each(|scenario| println!("{:<24}{}", scenario.name, scenario.promise));
         return Ok(ExitCode::SUCCESS);
@@ -107,7 +108,8 @@ pub(crate) fn scenarios(
 fn virtual_machines(workspace: &Workspace, progress: Progress) -> Result<usize> {
     setup::require_root()?;
     compile::everything_tested(workspace, progress)?;
-    scenarios::prepare(&Set::prepare(&workspace.programs(), progress)?, &[])?;
+    let names: Vec<String> = SCENARIOS.iter().map(|one| one.name.to_owned()).collect();
+    scenarios::prepare(&Set::prepare(&workspace.programs(), progress)?, &names)?;
     if isolate::again(&["scenarios"])? != ExitCode::SUCCESS {
         bail!("a scenario failed, see above");
     }
@@ -123,7 +125,12 @@ pub(crate) fn inside(
     let named = |scenario: &&Scenario| names.iter().any(|name| name == scenario.name);
     let chosen: Vec<&Scenario> = match names {
         [] => SCENARIOS.iter().collect(),
-        _ => SCENARIOS.iter().chain(PENDING).filter(named).collect(),
+        _ => SCENARIOS
+            .iter()
+            .chain(SIBLINGS)
+            .chain(PENDING)
+            .filter(named)
+            .collect(),
     };
     if chosen.is_empty() {
         bail!(
